@@ -1,0 +1,31 @@
+"""Neural Cellular Automata Manifold: images grown by automata whose weights come from a DNA-like code.
+
+A companion to Hernandez Ruiz, Vilalta and Moreno-Noguer, "Neural Cellular Automata Manifold"
+(arXiv 2006.12155). Start with `load_model` and `emoji`; `ncam --help` is the command line.
+"""
+
+from ncamlib.autoencoder import NCAM, SingleNCA
+from ncamlib.checkpoint import load_model, shipped
+from ncamlib.config import Experiment, ModelConfig, TrainConfig
+from ncamlib.datasets import Images, emoji
+from ncamlib.errors import NcamError
+from ncamlib.evaluate import measure, reconstruct
+from ncamlib.experiments import EXPERIMENTS, experiment
+
+__version__ = "0.1.0"
+__all__ = [
+    "EXPERIMENTS",
+    "NCAM",
+    "Experiment",
+    "Images",
+    "ModelConfig",
+    "NcamError",
+    "SingleNCA",
+    "TrainConfig",
+    "emoji",
+    "experiment",
+    "load_model",
+    "measure",
+    "reconstruct",
+    "shipped",
+]

@@ -1,0 +1,140 @@
+"""The Neural Cellular Automata Manifold: image -> code -> automaton -> grown image (section 3).
+
+B batch, E embedding, C state channels, H W grid, T steps.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from ncamlib.config import ModelConfig
+from ncamlib.dna import ContinuousCode, DNACode, draw_mutation, mutate
+from ncamlib.encoder import Encoder
+from ncamlib.kernels import Weights
+from ncamlib.nca import NCA, draw_masks, seed
+from ncamlib.predictor import Predictor, start_weights
+
+
+class Grower(nn.Module):
+    """What every model here can do: grow automata from the seed, and draw what chance decides."""
+
+    def __init__(self, config: ModelConfig):
+        super().__init__()
+        self.config = config
+        self.nca = NCA(config)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the parameters are."""
+        return self.nca.leak.log.device
+
+    def start(self, images: Tensor, generator: torch.Generator) -> None:
+        """Initialise from data; nothing to do unless a model says otherwise."""
+
+    def draw_mutation(self, batch: int, rate: float, generator: torch.Generator | None = None) -> Tensor | None:
+        """A mutation for `batch` codes (see `dna.draw_mutation`); None unless codes are DNA, or for rate 0."""
+        if self.config.code != "dna" or rate == 0:
+            return None
+        shape = (batch, self.config.embedding, self.config.letters)
+        return draw_mutation(shape, rate, self.config.alphabet, generator).to(self.device)
+
+    def draw_masks(
+        self,
+        steps: int,
+        batch: int,
+        grid: int,
+        fire_rate: float | None = None,
+        generator: torch.Generator | None = None,
+    ) -> Tensor | None:
+        """Fire masks for a square grid (see `nca.draw_masks`); the fire rate defaults to the model's."""
+        rate = self.config.fire_rate if fire_rate is None else fire_rate
+        masks = draw_masks(steps, batch, grid, grid, rate, generator)
+        return None if masks is None else masks.to(self.device)
+
+    def grow(
+        self,
+        weights: Weights,
+        steps: int,
+        masks: Tensor | None = None,
+        grid: int | None = None,
+        backend: str | None = None,
+    ) -> Tensor:
+        """Grow from the seed. -> state (B, C, grid, grid); the grid defaults to the image's size."""
+        grid = grid or self.config.image_size
+        state = seed(self.config, len(weights.w1), grid, grid, self.device)
+        return self.nca(state, weights, steps, masks, backend)
+
+    @torch.no_grad()
+    def growth(
+        self, weights: Weights, steps: int, masks: Tensor | None = None, every: int = 1, grid: int | None = None
+    ) -> Tensor:
+        """The states along the way, from the seed on: (1 + ceil(steps / every), B, C, grid, grid)."""
+        grid = grid or self.config.image_size
+        states = [seed(self.config, len(weights.w1), grid, grid, self.device)]
+        for t in range(0, steps, every):
+            part = None if masks is None else masks[t : min(t + every, steps)]
+            states.append(self.nca(states[-1], weights, min(every, steps - t), part))
+        return torch.stack(states)
+
+
+class NCAM(Grower):
+    """The auto-encoder. `forward` grows images from images; its parts can be used one by one."""
+
+    def __init__(self, config: ModelConfig):
+        super().__init__(config)
+        self.encoder = Encoder(config)
+        self.code = DNACode(config) if config.code == "dna" else ContinuousCode()
+        self.predictor = Predictor(config)
+
+    @torch.no_grad()
+    def start(self, images: Tensor, generator: torch.Generator) -> None:
+        """Initialise from data: the embedding spread over `images`, the DNA code fitted to carry it."""
+        self.encoder.project.start(torch.cat([self.encoder.means(part) for part in images.split(128)]))
+        if isinstance(self.code, DNACode):
+            with torch.enable_grad():
+                self.code.start(generator)
+
+    def encode(self, images: Tensor) -> Tensor:
+        """(B, image_channels, image_size, image_size) -> code: (B, E), or (B, E, L, A) letter probabilities."""
+        return self.code.encode(self.encoder(images))
+
+    def decode(self, code: Tensor) -> Weights:
+        """Code -> the weights of one automaton per sample."""
+        return self.predictor(self.code.decode(code))
+
+    def weights(self, images: Tensor, mutation: Tensor | None = None) -> Weights:
+        """Images (B, ...) -> the weights of their automata, through their (mutated) codes."""
+        return self.decode(mutate(self.encode(images), mutation))
+
+    def forward(
+        self,
+        images: Tensor,
+        mutation: Tensor | None = None,
+        masks: Tensor | None = None,
+        steps: int | None = None,
+        grid: int | None = None,
+        backend: str | None = None,
+    ) -> Tensor:
+        """Encode, mutate, decode, grow. images (B, image_channels, S, S) -> (B, image_channels, grid, grid)."""
+        state = self.grow(self.weights(images, mutation), steps or self.config.steps, masks, grid, backend)
+        return self.nca.visible(state)
+
+
+class SingleNCA(Grower):
+    """One automaton for one image, as in Growing Neural Cellular Automata: its weights are the parameters."""
+
+    def __init__(self, config: ModelConfig):
+        super().__init__(config)
+        for name, start in start_weights(config).items():
+            self.register_parameter(name, nn.Parameter(start))
+
+    def weights(self, images: Tensor, mutation: Tensor | None = None) -> Weights:
+        """The same weights for every sample; the images only say how many."""
+        shared = (getattr(self, name) for name in Weights._fields)
+        return Weights(*(w.expand(len(images), *w.shape) for w in shared))
+
+    forward = NCAM.forward
+
+
+def build(config: ModelConfig) -> NCAM | SingleNCA:
+    """The model that a configuration describes."""
+    return SingleNCA(config) if config.code == "single" else NCAM(config)

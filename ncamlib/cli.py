@@ -1,0 +1,296 @@
+"""The `ncam` command: list, train, evaluate, grow, config, data."""
+
+import dataclasses
+import json
+import os
+import re
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+import typer
+
+from ncamlib import checkpoint, datasets, results
+from ncamlib.config import Experiment, to_dict
+from ncamlib.errors import NcamError
+from ncamlib.evaluate import TEST_MUTATION, Measurement, measure
+from ncamlib.experiments import experiment
+from ncamlib.kernels import BACKENDS, select_backend
+from ncamlib.provenance import device_name, pick_device, project_root
+
+app = typer.Typer(
+    help="Neural Cellular Automata Manifold: grow images from a DNA-like code, one pixel at a time.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+data_app = typer.Typer(help="The emoji sprites that ship with the package.", no_args_is_help=True)
+app.add_typer(data_app, name="data")
+
+Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
+Backend = Annotated[str, typer.Option(help=f"Who computes the rollout: {', '.join(BACKENDS)}.")]
+DataDir = Annotated[Path | None, typer.Option(help="A folder of PNG or JPEG pictures in place of the data set.")]
+SkipBroken = Annotated[bool, typer.Option("--skip-broken", help="Skip pictures that cannot be read.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def parse_duration(text: str | None) -> float | None:
+    """'90s', '9m', '1h30m' or plain seconds -> seconds."""
+    if text is None:
+        return None
+    match = re.fullmatch(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s?)?", text)
+    seconds = sum(float(n or 0) * unit for n, unit in zip(match.groups(), (3600, 60, 1), strict=True)) if match else 0
+    if seconds <= 0:
+        raise NcamError(f"'{text}' is not a time: write for instance 90s, 9m or 1h30m")
+    return seconds
+
+
+def choose_backend(name: str) -> None:
+    """Fix the backend for this process."""
+    if name != "auto":
+        os.environ["NCAM_BACKEND"] = name
+    select_backend(torch.empty(1, 16, 3, 3))  # an unknown or unusable one fails here
+
+
+@app.command("list")
+def list_experiments(
+    as_json: AsJson = False,
+    write: Annotated[bool, typer.Option("--write", help="Render the table into README.md and the book.")] = False,
+) -> None:
+    """Every row of the paper's results, the published number and ours."""
+    rows = results.summary()
+    if write:
+        for file in ("README.md", "book/intro.md"):
+            results.write_into(project_root() / file)
+            typer.echo(f"wrote the table into {file}")
+    elif as_json:
+        typer.echo(json.dumps(rows, indent=1))
+    else:
+        from rich.console import Console
+        from rich.table import Table
+
+        table = Table("experiment", "where", "row", "paper", "ours", "PSNR", "training")
+        for row in rows:
+            mse = "" if row["mse"] is None else f"{row['mse']:.4f}"
+            psnr = "" if row["psnr"] is None else f"{row['psnr']:.1f}"
+            training = "" if row["mse"] is None else f"{row['minutes']:.0f} min, {row['device']}"
+            paper = "" if row["paper_mse"] is None else f"{row['paper_mse']:.4f}"
+            table.add_row(row["name"], row["table"].split(",")[0], row["row"], paper, mse, psnr, training)
+        Console().print(table)
+
+
+def configured(name: str, **changes: Any) -> Experiment:
+    """An experiment with the training settings that were given on the command line."""
+    chosen = experiment(name)
+    given = {key: value for key, value in changes.items() if value is not None}
+    return dataclasses.replace(chosen, train=dataclasses.replace(chosen.train, **given))
+
+
+@app.command()
+def train(
+    name: Annotated[str, typer.Argument(metavar="EXPERIMENT")],
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for checkpoints; resumes what it holds. [runs/EXPERIMENT]")
+    ] = None,
+    time_budget: Annotated[str | None, typer.Option(help="Train this long, e.g. 9m, in place of a step count.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Optimiser steps.")] = None,
+    batch: Annotated[int | None, typer.Option(help="Images per step, over all processes.")] = None,
+    learning_rate: Annotated[float | None, typer.Option(help="Peak learning rate.")] = None,
+    ema: Annotated[float | None, typer.Option(help="Decay of the averaged weights, 0 for none.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of weights and draws.")] = None,
+    threads: Annotated[int | None, typer.Option(help="CPU threads.")] = None,
+    device: Device = "auto",
+    backend: Backend = "auto",
+    data_dir: DataDir = None,
+    skip_broken: SkipBroken = False,
+) -> None:
+    """Train an experiment. Ctrl-C saves; the same command continues."""
+    from ncamlib.train import MODEL_FILE
+    from ncamlib.train import train as run_training
+
+    if threads:
+        torch.set_num_threads(threads)
+    budget = parse_duration(time_budget)
+    choose_backend(backend)
+    chosen = configured(name, steps=steps, batch=batch, learning_rate=learning_rate, ema=ema, seed=seed)
+    images = datasets.load(chosen.images, chosen.model.image_size, chosen.model.image_channels, data_dir, skip_broken)
+    folder = out or Path("runs") / name
+    run = run_training(chosen, images, folder, pick_device(device), budget)
+    if int(os.environ.get("RANK", "0")) == 0:
+        typer.echo(f"{name}: {run.step} steps in {run.seconds / 60:.1f} minutes; the model is {folder / MODEL_FILE}")
+
+
+@app.command()
+def evaluate(
+    target: Annotated[str, typer.Argument(metavar="EXPERIMENT|FILE")],
+    mutation_rate: Annotated[float, typer.Option(help="Share of DNA letters replaced by random ones.")] = TEST_MUTATION,
+    fire_rate: Annotated[float | None, typer.Option(help="Probability that a cell updates. [the model's]")] = None,
+    steps: Annotated[int | None, typer.Option(help="Steps of the automaton. [the model's]")] = None,
+    seeds: Annotated[int, typer.Option(help="Average over this many draws.")] = 3,
+    record: Annotated[
+        bool, typer.Option("--record", help="Record as the experiment's result, with its mutation curve.")
+    ] = False,
+    as_json: AsJson = False,
+    device: Device = "auto",
+    backend: Backend = "auto",
+    data_dir: DataDir = None,
+    skip_broken: SkipBroken = False,
+) -> None:
+    """Measure a trained model on its whole data set."""
+    choose_backend(backend)
+    file = checkpoint.shipped(target)
+    model, header = checkpoint.load_model(target, pick_device(device))
+    images = datasets.load(
+        header["images"], model.config.image_size, model.config.image_channels, data_dir, skip_broken
+    )
+    measured = measure(model, images, mutation_rate, fire_rate, steps, seeds)
+    if images.digest != header["data_digest"]:
+        typer.echo(f"note: these are not the images that {file.name} was trained on", err=True)
+    name = header["experiment"]["name"]
+    shown = {"experiment": name, **to_dict(measured), "device": device_name(model.device)}
+    shown |= {"backend": select_backend(torch.empty(1, 16, 3, 3, device=model.device)), "checkpoint": str(file)}
+    if record:
+        if str(file) == target or data_dir or (mutation_rate, fire_rate, steps) != (TEST_MUTATION, None, None):
+            raise NcamError(
+                "only a shipped checkpoint under the paper's test conditions is recorded: give its name alone"
+            )
+        _record(name, model, images, measured, header)
+    if as_json:
+        typer.echo(json.dumps(shown, indent=1))
+    else:
+        for key, value in shown.items():
+            typer.echo(f"{key:>14}  {value:.5f}" if isinstance(value, float) else f"{key:>14}  {value}")
+
+
+def _record(name: str, model: Any, images: datasets.Images, measured: Measurement, header: dict[str, Any]) -> None:
+    curve = ()
+    if model.config.code == "dna":
+        rates = (0.0, 0.1, 0.25, 0.4, 0.5, 0.6, 0.75, 1.0)
+        curve = tuple((rate, measure(model, images, rate, seeds=1).mse) for rate in rates)
+    provenance = {
+        key: header[key] for key in ("minutes", "device", "backend", "commit", "data_digest", "torch", "note")
+    }
+    results.record(
+        results.Result(
+            experiment=name, **to_dict(measured), mutation_curve=curve, train_steps=header["step"], **provenance
+        )
+    )
+    typer.echo(f"recorded in {results.path()}", err=True)
+
+
+@app.command()
+def grow(
+    target: Annotated[str, typer.Argument(help="An emoji, its name, or a PNG or JPEG of your own.")],
+    out: Annotated[Path, typer.Option(help="What to write: .gif, .apng, or a strip as .png.")] = Path("growth.gif"),
+    model_name: Annotated[str, typer.Option("--model", help="Experiment or checkpoint file.")] = "chars-dna-syn",
+    steps: Annotated[int | None, typer.Option(help="Steps of the automaton. [the model's]")] = None,
+    fire_rate: Annotated[float | None, typer.Option(help="Probability that a cell updates. [the model's]")] = None,
+    mutation_rate: Annotated[float, typer.Option(help="Share of DNA letters replaced by random ones.")] = TEST_MUTATION,
+    seed: Annotated[int, typer.Option(help="Seed of what chance decides.")] = 0,
+    grid: Annotated[int | None, typer.Option(help="Side of the grid in cells. [the image's]")] = None,
+    scale: Annotated[int, typer.Option(help="Pixels per cell in the picture.")] = 4,
+    backend: Backend = "auto",
+) -> None:
+    """Grow an emoji, or a picture of your own, from one pixel."""
+    from ncamlib.figures import save_growth
+
+    choose_backend(backend)
+    model, header = checkpoint.load_model(model_name)
+    for label, value in (("mutation rate", mutation_rate), ("fire rate", fire_rate)):
+        if value is not None and not 0 <= value <= 1:
+            raise NcamError(f"the {label} is {value}: it must be between 0 and 1")
+    size, steps = model.config.image_size, steps or model.config.steps
+    if Path(target).suffix.lower() in datasets.IMAGE_SUFFIXES:
+        image, original = datasets.load_image(Path(target), size, model.config.image_channels)
+        if original != (size, size):
+            typer.echo(f"{target} is {original[0]}x{original[1]} pixels and was resized to {size}x{size}", err=True)
+        typer.echo(
+            f"{header['images']} is all this model has seen: a picture of another kind grows into what it knows",
+            err=True,
+        )
+    else:
+        images = datasets.single(target, size)
+        image = images.pixels[0]
+        if images.names[0] not in datasets.load(header["images"], size).names:
+            typer.echo(
+                f"{images.names[0]} was not among the images that {header['experiment']['name']} was trained on",
+                err=True,
+            )
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        weights = model.weights(image[None], model.draw_mutation(1, mutation_rate, generator))
+    masks = model.draw_masks(steps, 1, grid or size, fire_rate, generator)
+    states = model.growth(weights, steps, masks, grid=grid)
+    frames = model.nca.visible(states[:, 0])
+    save_growth(out, frames, scale)
+    if frames.shape[-1] == size:
+        typer.echo(f"MSE to the target after {steps} steps: {(frames[-1] - image).square().mean():.4f}")
+    typer.echo(f"wrote {out}")
+
+
+@app.command()
+def config(name: Annotated[str, typer.Argument(metavar="EXPERIMENT")]) -> None:
+    """Print an experiment's whole configuration as JSON."""
+    typer.echo(json.dumps(to_dict(experiment(name)), indent=1))
+
+
+@data_app.command("info")
+def data_info(names: Annotated[str | None, typer.Option(help="List the emoji of this subset.")] = None) -> None:
+    """Subsets and their sizes, and the digest of the shipped sprites."""
+    if names:
+        for i in datasets.members(names):
+            row = datasets.manifest()[i]
+            emoji = "".join(chr(int(point, 16)) for point in row["sequence"].split("-"))
+            typer.echo(f"{emoji}\t{row['name']}")
+        return
+    for subset in datasets.SUBSETS:
+        typer.echo(f"{subset:>8}  {len(datasets.members(subset)):5d} images")
+    typer.echo(f"sprites {datasets.sprites_digest(datasets.sprites())}")
+
+
+Font = Annotated[Path | None, typer.Option(help="A NotoColorEmoji.ttf. [the system's, else upstream's v2.042]")]
+
+
+@data_app.command("build")
+def data_build(
+    font: Font = None,
+    out: Annotated[Path, typer.Option(help="Where to write the sprites.")] = Path("noto_emoji.webp"),
+) -> None:
+    """Rebuild the sprite file from the font."""
+    import io
+
+    from ncamlib import noto
+
+    chosen = noto.find_font(font)
+    tiles = noto.build_sprites(chosen, [row["sequence"] for row in datasets.manifest()])
+    buffer = io.BytesIO()
+    typer.echo(f"packing {len(tiles)} sprites from {chosen}", err=True)
+    datasets.sprite_sheet(tiles).save(buffer, "WEBP", lossless=True, quality=100, method=6, exact=True)
+    checkpoint.write_atomically(out, buffer.getvalue())
+    typer.echo(f"wrote {out}, digest {datasets.sprites_digest(tiles)}")
+
+
+@data_app.command("verify")
+def data_verify(font: Font = None) -> None:
+    """Prove by digest that the shipped sprites equal a rebuild from the font."""
+    from ncamlib import noto
+
+    chosen = noto.find_font(font)
+    rebuilt = datasets.sprites_digest(noto.build_sprites(chosen, [row["sequence"] for row in datasets.manifest()]))
+    if rebuilt != datasets.sprites_digest(datasets.sprites()):
+        raise NcamError(f"the shipped sprites differ from those in {chosen}: is it NotoColorEmoji 2.042?")
+    typer.echo(f"the shipped sprites equal those in {chosen}: {rebuilt}")
+
+
+def main() -> None:
+    """Entry point: an NcamError is one sentence on stderr and exit status 2, a diverged training 1."""
+    try:
+        app()
+    except NcamError as error:
+        typer.echo(f"ncam: {error}", err=True)
+        sys.exit(1 if type(error).__name__ == "Diverged" else 2)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,77 @@
+"""The continuous encoder: image -> embedding (section 3.1).
+
+B batch, C filters, H W pixels, E embedding.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ncamlib.blocks import cb1, cb3, fcb
+from ncamlib.config import ModelConfig
+
+
+def slice_means(maps: Tensor) -> Tensor:
+    """The four means side by side: over (h, w), over h, over w, over c. (B, C, H, W) -> (B, C + CW + CH + HW)."""
+    means = [maps.mean((2, 3)), maps.mean(2), maps.mean(3), maps.mean(1)]
+    return torch.cat([m.flatten(1) for m in means], 1)
+
+
+class Project(nn.Module):
+    """A linear map of centred, unit-length features: (B, N) -> (B, M).
+
+    `start` sets centre and gain from data; weights begin standard normal. So the outputs begin with
+    deviation 1 over the data, and one optimiser step moves them by the same small part whatever
+    N is. (With a plain layer, the part of the features common to all images drowns the rest.)
+    """
+
+    def __init__(self, features: int, outputs: int):
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(outputs, features))
+        self.bias = nn.Parameter(torch.zeros(outputs))
+        self.register_buffer("centre", torch.zeros(features))
+        self.register_buffer("gain", torch.tensor(features**-0.5))
+
+    @torch.no_grad()
+    def start(self, x: Tensor) -> None:
+        """Set centre and gain from a sample x (B, N)."""
+        length = x.square().sum(1).mean().sqrt()
+        spread = (x - x.mean(0)).square().sum(1).mean().sqrt()
+        if spread > 1e-3 * length:
+            self.centre.copy_(x.mean(0))
+            self.gain.copy_(1 / spread)
+        else:  # one image, or copies of it: there is nothing to centre
+            self.gain.copy_(1 / length.clamp_min(1e-6))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, N) -> (B, M)."""
+        return F.linear((x - self.centre) * self.gain, self.weight, self.bias)
+
+
+class Encoder(nn.Module):
+    """Convolutions at full resolution, four means, fully connected blocks, embedding.
+
+    images (B, image_channels, image_size, image_size) -> (B, E).
+    Paper: blocks keep their width; here plain linear maps change it, before the first block and
+    after the means.
+    """
+
+    def __init__(self, config: ModelConfig):
+        super().__init__()
+        c, size = config.filters, config.image_size
+        blocks = {"cb1": cb1, "cb3": cb3}
+        self.stem = nn.Conv2d(config.image_channels, c, 1)
+        self.body = nn.Sequential(*(blocks[name](c, config.leak) for name in config.encoder_body))
+        self.slices = config.slices
+        features = c + 2 * c * size + size * size if config.slices else c
+        self.project = Project(features, config.embedding)
+        self.head = nn.Sequential(*(fcb(config.embedding, config.leak) for _ in range(config.encoder_fcbs)))
+
+    def means(self, images: Tensor) -> Tensor:
+        """What the fully connected part sees: the four means of section 3.1, or only the first."""
+        maps = self.body(self.stem(images))
+        return slice_means(maps) if self.slices else maps.mean((2, 3))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Images (B, image_channels, H, W) -> embedding (B, E)."""
+        return self.head(self.project(self.means(images)))

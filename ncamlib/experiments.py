@@ -1,0 +1,74 @@
+"""Every row of the paper's results as data: what is trained, how, and the number to reproduce.
+
+Names are `<images>-<ce|dna|single>-<sto|syn>`, with a suffix where a row differs from the paper's standard
+model: -256 -1024 -32ch -noleak -nonorm -noslices.
+"""
+
+from dataclasses import replace
+from typing import Any
+
+from ncamlib.config import Experiment, ModelConfig, Stage, TrainConfig
+from ncamlib.errors import choice
+
+FIG5 = "Fig. 5, MSE in section 4"
+FIG6 = "Fig. 6, MSE in section 4"
+ABLATION = "Ablation, section 4"
+OURS = "ours, not in the paper"
+CIFAR = "Fig. 8, MSE in section 4"
+
+CODES = {"ce": "CE", "dna": "DNA"}
+UPDATES = {"sto": 0.5, "syn": 1.0}
+# A synchronous wave from the centre needs half a side of steps to reach the border.
+STEPS_PER_CELL = {"sto": 0.75, "syn": 0.5}
+# Most of the training happens on smaller grids, where a step costs up to eight times less.
+CURRICULUM = ((0.35, 32), (0.5, 40), (0.65, 48), (0.8, 56))
+LEARNING_RATE = 6e-3
+
+
+def _steps(update: str, grid: int) -> int:
+    return round(STEPS_PER_CELL[update] * grid)
+
+
+def _experiment(images: str, code: str, update: str, suffix: str = "", batch: int = 16, **model: Any) -> Experiment:
+    size = model.get("image_size", 64)
+    settings = {"code": code, "fire_rate": UPDATES[update], "steps": _steps(update, size), **model}
+    stages = tuple(Stage(until, grid, _steps(update, grid)) for until, grid in CURRICULUM if grid < size)
+    name = f"{images}-{code}-{update}" + (f"-{suffix}" if suffix else "")
+    train = TrainConfig(learning_rate=LEARNING_RATE, batch=batch, curriculum=stages)
+    return Experiment(name, images, ModelConfig(**settings), train)
+
+
+def _row(experiment: Experiment, table: str, row: str, paper_mse: float | None) -> Experiment:
+    return replace(experiment, table=table, row=row, paper_mse=paper_mse)
+
+
+def _registry() -> list[Experiment]:
+    cifar = {"image_channels": 3, "image_size": 32, "batch": 64}
+    return [
+        _row(_experiment("full", "ce", "sto"), FIG5, "CE-STO 16-512", 0.01591),
+        _row(_experiment("full", "dna", "sto"), FIG5, "DNA-STO 16-512", 0.01633),
+        _row(_experiment("full", "ce", "syn"), FIG5, "CE-SYN 16-512", 0.00199),
+        _row(_experiment("full", "dna", "syn"), FIG5, "DNA-SYN 16-512", 0.00262),
+        _row(_experiment("full", "ce", "sto", "256", embedding=256), FIG5, "CE-STO 16-256", 0.02302),
+        _row(_experiment("full", "ce", "sto", "1024", embedding=1024), FIG5, "CE-STO 16-1024", 0.01584),
+        _row(_experiment("full", "ce", "sto", "32ch", channels=32), FIG5, "CE-STO 32-512", None),
+        _row(_experiment("chars", "dna", "sto"), FIG6, "Chars", 0.00976),
+        _row(_experiment("emos", "dna", "sto"), FIG6, "Emos", 0.01799),
+        _row(_experiment("heads", "dna", "sto"), FIG6, "Heads", 0.02439),
+        _row(_experiment("variety", "dna", "sto"), FIG6, "Variety", 0.05035),
+        _row(_experiment("variety", "dna", "sto", "noleak", leak=False), ABLATION, "no leak factor", 0.0597),
+        _row(_experiment("variety", "dna", "sto", "nonorm", norm=False), ABLATION, "no normalisation", 0.0627),
+        _row(_experiment("variety", "dna", "sto", "noslices", slices=False), ABLATION, "no slices", 0.0670),
+        _row(_experiment("cifar10", "ce", "syn", **cifar), CIFAR, "CE-SYN", 0.00717),
+        _row(_experiment("cifar10", "dna", "syn", **cifar), CIFAR, "DNA-SYN", 0.00720),
+        _row(_experiment("chars", "dna", "syn"), OURS, "Chars, synchronous", None),
+        _row(_experiment("lizard", "single", "sto"), "Comparison to NCA, section 4", "one image", 0.001),
+    ]
+
+
+EXPERIMENTS: dict[str, Experiment] = {e.name: e for e in _registry()}
+
+
+def experiment(name: str) -> Experiment:
+    """The experiment of this name; NcamError listing all names if there is none."""
+    return EXPERIMENTS[choice("experiment", name, EXPERIMENTS)]

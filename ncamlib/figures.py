@@ -1,0 +1,124 @@
+"""Pictures out of arrays: strips, sheets, animations, and the book's matplotlib figures.
+
+F frames, N images, C channels, H W pixels. RGBA is premultiplied; pictures are shown over white
+unless said otherwise.
+"""
+
+import io
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from PIL import Image, PngImagePlugin
+from torch import Tensor
+
+from ncamlib.checkpoint import write_atomically
+from ncamlib.datasets import over_white
+from ncamlib.errors import NcamError
+from ncamlib.provenance import project_root
+
+ANIMATIONS, PICTURES = (".gif", ".apng"), (".png",)
+
+
+def to_picture(rgb: Tensor) -> Image.Image:
+    """(3, H, W) in [0, 1], clamped -> an 8-bit picture."""
+    return Image.fromarray((rgb.clamp(0, 1) * 255).round().to(torch.uint8).permute(1, 2, 0).contiguous().numpy(), "RGB")
+
+
+def enlarge(images: Tensor, factor: int) -> Tensor:
+    """Every pixel as factor x factor pixels. (N, C, H, W) -> (N, C, factor H, factor W)."""
+    return images.repeat_interleave(factor, -1).repeat_interleave(factor, -2)
+
+
+def sheet(images: Tensor, columns: int, gap: int = 4) -> Tensor:
+    """Images side by side over white, `columns` to a row. (N, 3 or 4, H, W) -> (3, H', W')."""
+    rgb = over_white(images).clamp(0, 1)
+    rows = -(-len(rgb) // columns)
+    blank = rgb.new_ones(rows * columns - len(rgb), *rgb.shape[1:])
+    padded = F.pad(torch.cat([rgb, blank]), (0, gap, 0, gap), value=1.0)
+    h, w = padded.shape[-2:]
+    grid = padded.view(rows, columns, 3, h, w).permute(2, 0, 3, 1, 4).reshape(3, rows * h, columns * w)
+    return grid[:, : rows * h - gap, : columns * w - gap]
+
+
+def save_growth(path: Path, frames: Tensor, scale: int = 4, milliseconds: int = 60) -> None:
+    """Write a growth as an animation (.gif, .apng) or as a strip of at most nine frames (.png).
+
+    frames (F, 3 or 4, H, W). The last frame of an animation stays for a second.
+    """
+    suffix = path.suffix.lower()
+    if suffix not in ANIMATIONS + PICTURES:
+        raise NcamError(f"cannot write {path.name}: the name must end in {', '.join(ANIMATIONS + PICTURES)}")
+    buffer = io.BytesIO()
+    if suffix in PICTURES:
+        chosen = torch.linspace(0, len(frames) - 1, min(9, len(frames))).round().long()
+        to_picture(sheet(enlarge(frames[chosen], scale), len(chosen))).save(buffer, "PNG")
+    else:
+        pictures = [to_picture(frame) for frame in over_white(enlarge(frames, scale))]
+        durations = [milliseconds] * (len(pictures) - 1) + [1000]
+        options: dict[str, Any] = {"save_all": True, "append_images": pictures[1:], "duration": durations, "loop": 0}
+        pictures[0].save(buffer, "GIF" if suffix == ".gif" else "PNG", **options)
+    write_atomically(path, buffer.getvalue())
+
+
+def growth_strip(frames: Tensor, steps: Sequence[int], targets: Tensor, labels: Sequence[str]) -> Any:
+    """Fig. 2: one row per image, growth from left to right, the target last. Returns a matplotlib figure.
+
+    frames (F, N, 3 or 4, H, W), one per entry of `steps`; targets (N, 3 or 4, H, W).
+    """
+    import matplotlib.pyplot as plt
+
+    count, rows = len(steps), targets.shape[0]
+    figure, axes = plt.subplots(rows, count + 1, figsize=(0.9 * (count + 1), 0.95 * rows + 0.25), squeeze=False)
+    for row in range(rows):
+        shown = [*frames[:, row], targets[row]]
+        for column, (axis, image) in enumerate(zip(axes[row], shown, strict=True)):
+            axis.imshow(over_white(image).clamp(0, 1).permute(1, 2, 0), interpolation="nearest")
+            axis.set(xticks=[], yticks=[])
+            if row == 0:
+                axis.set_title(f"{steps[column]}" if column < count else "target", fontsize=9)
+        axes[row, 0].set_ylabel(labels[row], fontsize=8, rotation=0, ha="right", va="center")
+    figure.subplots_adjust(
+        left=0.16, right=0.995, top=1 - 0.25 / figure.get_figheight(), bottom=0.01, wspace=0.06, hspace=0.06
+    )
+    return figure
+
+
+def channel_grid(state: Tensor, names: Sequence[str] | None = None) -> Any:
+    """All channels of one state, each on its own symmetric scale. (C, H, W) -> a matplotlib figure."""
+    import matplotlib.pyplot as plt
+
+    count = len(state)
+    names = names or [*"RGBA", *(f"hidden {i}" for i in range(1, count - 3))]
+    columns = 8
+    rows = -(-count // columns)
+    figure, axes = plt.subplots(rows, columns, figsize=(8, 1.15 * rows), squeeze=False)
+    for axis in axes.flat:
+        axis.set_axis_off()
+    for axis, channel, name in zip(axes.flat, state, names, strict=False):
+        bound = channel.abs().max().clamp_min(1e-6).item()
+        axis.imshow(channel, cmap="RdBu_r", vmin=-bound, vmax=bound, interpolation="nearest")
+        axis.set_title(name, fontsize=8)
+    figure.tight_layout(pad=0.3)
+    return figure
+
+
+def save_figure(figure: Any, name: str, parameters: dict[str, Any]) -> None:
+    """Save a matplotlib figure under figures/ as PNG and SVG, its parameters in their metadata."""
+    folder = project_root() / "figures"
+    description = json.dumps(parameters, ensure_ascii=False, sort_keys=True)
+    for suffix, key in (("png", "Description"), ("svg", "Description")):
+        buffer = io.BytesIO()
+        metadata = {key: description} | ({"Date": None} if suffix == "svg" else {"Software": None})
+        figure.savefig(buffer, format=suffix, dpi=150, metadata=metadata)
+        write_atomically(folder / f"{name}.{suffix}", buffer.getvalue())
+
+
+def picture_parameters(path: Path) -> dict[str, Any]:
+    """The parameters stored in a PNG by `save_figure`."""
+    with Image.open(path) as picture:
+        assert isinstance(picture, PngImagePlugin.PngImageFile)
+        return json.loads(picture.text["Description"])

@@ -1,0 +1,161 @@
+"""The native CPU backend: builds `rollout.cpp` with the machine's compiler and calls it.
+
+The library is compiled once for this processor, cached under the user's cache folder by a hash
+of the source, the compiler and the flags, and loaded with ctypes. B, C, P, K, H, W, T as in
+`reference`.
+"""
+
+import ctypes
+import functools
+import hashlib
+import os
+import platform
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ncamlib.kernels.reference import Weights
+
+SOURCE = Path(__file__).with_name("rollout.cpp")
+FLAGS = ["-O3", "-std=c++17", "-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math", "-shared", "-fPIC"]
+CHANNELS = (16, 32)  # the kernel's state widths; narrower states are padded with zeros
+HIDDEN_MULTIPLE = 64
+
+
+class Unavailable(Exception):
+    """The native kernel cannot be built or used here; the message says why."""
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line for line in lines if line.startswith(("flags", "Features")))
+    except (OSError, StopIteration):
+        return platform.processor()
+
+
+def _build(compiler: str, target: Path) -> None:
+    native = ["-mcpu=native"] if platform.machine() in ("arm64", "aarch64") else ["-march=native"]
+    attempts = [[*native, "-fopenmp"], native, []]
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=target.parent) as folder:
+        built = Path(folder) / target.name
+        for extra in attempts:  # fewer wishes each time: a compiler may lack OpenMP or the processor's name
+            command = [compiler, *FLAGS, *extra, str(SOURCE), "-o", str(built)]
+            result = subprocess.run(command, capture_output=True, text=True, check=False)
+            if result.returncode == 0:
+                os.replace(built, target)
+                return
+    raise Unavailable(f"{compiler} could not compile {SOURCE.name}: {result.stderr.strip()[:300]}")
+
+
+@functools.cache
+def library() -> ctypes.CDLL:
+    """The compiled kernel; raises Unavailable where there is no compiler."""
+    compiler = next((c for c in (os.environ.get("CXX"), "g++", "clang++", "c++") if c and shutil.which(c)), None)
+    if compiler is None:
+        raise Unavailable("no C++ compiler was found (install g++ or clang++)")
+    version = subprocess.run([compiler, "--version"], capture_output=True, text=True, check=False).stdout
+    key = hashlib.sha256("\n".join([SOURCE.read_text(), version, *FLAGS, _processor()]).encode()).hexdigest()[:16]
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ncamlib"
+    target = cache / f"rollout-{key}.so"
+    try:
+        if not target.exists():
+            _build(compiler, target)
+        loaded = ctypes.CDLL(str(target))
+    except OSError as error:
+        raise Unavailable(f"the compiled kernel could not be stored or loaded in {cache}: {error}") from error
+    loaded.ncam_forward.restype = loaded.ncam_backward.restype = None
+    return loaded
+
+
+def unsupported(state: Tensor, steps: int) -> str | None:
+    """Why this rollout cannot run here, or None if it can."""
+    if state.device.type != "cpu":
+        return f"the state is on {state.device}"
+    if state.dtype != torch.float32:
+        return f"the state is {state.dtype}, not float32"
+    if state.shape[1] > CHANNELS[-1]:
+        return f"{state.shape[1]} channels are more than {CHANNELS[-1]}"
+    if steps < 1:
+        return "there is no step to take"
+    return None
+
+
+def _pointer(tensor: Tensor | None) -> ctypes.c_void_p:
+    return ctypes.c_void_p(None if tensor is None else tensor.data_ptr())
+
+
+def _to_cells(image: Tensor) -> Tensor:
+    """(B, C, H, W) -> (B, H+2, W+2, C), a border of zeros around the cells."""
+    return F.pad(image.permute(0, 2, 3, 1), (0, 0, 1, 1, 1, 1)).contiguous()
+
+
+def _to_image(cells: Tensor) -> Tensor:
+    return cells[:, 1:-1, 1:-1].permute(0, 3, 1, 2).contiguous()
+
+
+class _Rollout(torch.autograd.Function):
+    """Saves the states only; everything else is computed again in backward."""
+
+    @staticmethod
+    def forward(ctx, state, w1, b1, w2, b2, leak, steps, masks, norm, save):
+        batch, channels, height, width = state.shape
+        shape = (ctypes.c_int * 6)(steps, batch, height, width, w1.shape[1], int(norm))
+        states = state.new_empty(steps + 1 if save else 2, batch, height + 2, width + 2, channels)
+        states[0] = _to_cells(state)
+        stats = state.new_empty(steps if save else 1, batch, 2, 3 * channels)
+        weights = [t.contiguous() for t in (w1, b1, w2, b2)]
+        arguments = [_pointer(t) for t in (states, stats, *weights)]
+        factor = ctypes.c_float(float(leak))
+        threads = torch.get_num_threads()
+        library().ncam_forward(shape, channels, *arguments, factor, _pointer(masks), int(save), threads)
+        if save:
+            ctx.save_for_backward(states, stats, *weights, leak, masks)
+            ctx.shape = shape
+        return _to_image(states[steps if save else steps & 1])
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, grad):
+        states, stats, w1, b1, w2, b2, leak, masks = ctx.saved_tensors
+        cells = _to_cells(grad)
+        grads = [torch.zeros_like(t) for t in (w1, b1, w2, b2)]
+        grad_leak = torch.zeros(len(w1), dtype=torch.float64)
+        arguments = [_pointer(t) for t in (states, stats, cells, w1, b1, w2, b2)]
+        library().ncam_backward(
+            ctx.shape,
+            states.shape[-1],
+            *arguments,
+            ctypes.c_float(float(leak)),
+            _pointer(masks),
+            *(_pointer(t) for t in (*grads, grad_leak)),
+            torch.get_num_threads(),
+        )
+        return _to_image(cells), *grads, grad_leak.sum().to(leak.dtype).view_as(leak), None, None, None, None
+
+
+def rollout(
+    state: Tensor, weights: Weights, leak: Tensor, steps: int, masks: Tensor | None, norm: bool = True
+) -> Tensor:
+    """As `reference.rollout`, float32, up to 32 channels; once differentiable."""
+    channels, hidden = state.shape[1], weights.w1.shape[1]
+    wide = next(c for c in CHANNELS if c >= channels)
+    extra_c, extra_k = wide - channels, -hidden % HIDDEN_MULTIPLE
+    w1, b1, w2, b2 = weights
+    if extra_c or extra_k:  # a channel or hidden unit with zero weights changes nothing
+        maps = F.pad(w1.unflatten(2, (3, channels)), (0, extra_c)).flatten(2)
+        w1, b1 = F.pad(maps, (0, 0, 0, extra_k)), F.pad(b1, (0, extra_k))
+        w2, b2 = F.pad(w2, (0, extra_k, 0, extra_c)), F.pad(b2, (0, extra_c))
+        state = F.pad(state, (0, 0, 0, 0, 0, extra_c))
+    if masks is not None:
+        masks = masks.contiguous()
+    # Autograd is off inside Function.forward: whether to keep the states is decided here.
+    save = torch.is_grad_enabled() and any(t.requires_grad for t in (state, w1, b1, w2, b2, leak))
+    result = _Rollout.apply(state, w1, b1, w2, b2, leak, steps, masks, norm, save)
+    return result[:, :channels] if extra_c else result

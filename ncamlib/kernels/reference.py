@@ -1,0 +1,65 @@
+"""The automaton's step in plain PyTorch: the definition every other backend must agree with.
+
+B batch, C state channels, P = 3C perceived channels, K hidden units, H W grid, T steps.
+"""
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+EPS = 1e-5  # of the instance norm
+
+
+class Weights(NamedTuple):
+    """All weights of one automaton per sample (paper, section 3.3)."""
+
+    w1: Tensor  # (B, K, P)
+    b1: Tensor  # (B, K)
+    w2: Tensor  # (B, C, K)
+    b2: Tensor  # (B, C)
+
+
+def perceive(state: Tensor) -> Tensor:
+    """Identity, Sobel x and Sobel y of every channel, zero padded (section 3.4).
+
+    state (B, C, H, W) -> (B, 3C, H, W), in the order [identity, x, y], each C channels long.
+    """
+    padded = F.pad(state, (1, 1, 1, 1))
+    column = padded[:, :, :-2] + 2 * padded[:, :, 1:-1] + padded[:, :, 2:]
+    row = padded[..., :-2] + 2 * padded[..., 1:-1] + padded[..., 2:]
+    sobel_x = (column[..., 2:] - column[..., :-2]) / 8
+    sobel_y = (row[:, :, 2:] - row[:, :, :-2]) / 8
+    return torch.cat([state, sobel_x, sobel_y], 1)
+
+
+def normalise(maps: Tensor) -> Tensor:
+    """Instance norm: zero mean, unit (biased) variance per sample and map. (B, P, N) -> (B, P, N)."""
+    variance, mean = torch.var_mean(maps, dim=2, keepdim=True, correction=0)
+    return (maps - mean) * torch.rsqrt(variance + EPS)
+
+
+def step(state: Tensor, weights: Weights, leak: Tensor, mask: Tensor | None, norm: bool = True) -> Tensor:
+    """One update of every cell that fires. Pure: nothing is drawn and nothing changed in place.
+
+    state (B, C, H, W); leak: scalar tensor; mask: (B, 1, H, W) bool or None (all cells fire)
+    -> the next state (B, C, H, W).
+    """
+    maps = perceive(state).flatten(2)  # (B, P, H*W)
+    if norm:
+        maps = normalise(maps)
+    hidden = torch.relu(torch.baddbmm(weights.b1.unsqueeze(2), weights.w1, maps))  # (B, K, H*W)
+    update = torch.baddbmm(weights.b2.unsqueeze(2), weights.w2, hidden).view_as(state)
+    if mask is not None:
+        update = update * mask.to(update.dtype)
+    return state + leak * update
+
+
+def rollout(
+    state: Tensor, weights: Weights, leak: Tensor, steps: int, masks: Tensor | None, norm: bool = True
+) -> Tensor:
+    """`steps` steps from `state`; masks (T, B, 1, H, W) bool or None. -> (B, C, H, W)."""
+    for t in range(steps):
+        state = step(state, weights, leak, None if masks is None else masks[t], norm)
+    return state

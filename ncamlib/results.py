@@ -1,0 +1,131 @@
+"""The recorded results: one JSON file that README, book and `ncam list` render from. No number is typed."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ncamlib.checkpoint import write_atomically
+from ncamlib.config import from_dict, to_dict
+from ncamlib.errors import NcamError
+from ncamlib.experiments import EXPERIMENTS
+from ncamlib.provenance import project_root
+
+SCHEMA = 1
+BEGIN, END = "<!-- results: written by 'ncam list --write', not by hand -->", "<!-- end of results -->"
+
+
+@dataclass(frozen=True)
+class Result:
+    """One experiment, measured from its shipped checkpoint, with the provenance of the training run."""
+
+    experiment: str
+    mse: float
+    mse_rgb_white: float
+    psnr: float
+    images: int
+    mutation_rate: float
+    fire_rate: float
+    steps: int
+    seeds: int
+    mutation_curve: tuple[tuple[float, float], ...]  # (rate, MSE); empty for continuous codes
+    train_steps: int
+    minutes: float
+    device: str
+    backend: str
+    commit: str
+    data_digest: str
+    torch: str
+    note: str
+
+
+def path() -> Path:
+    """Where the results are recorded."""
+    return project_root() / "figures" / "results.json"
+
+
+def load() -> dict[str, Result]:
+    """Recorded results by experiment; empty outside a checkout. NcamError if the file breaks its schema."""
+    try:
+        file = path()
+    except NcamError:
+        return {}
+    if not file.exists():
+        return {}
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+        rows = [from_dict(Result, row) for row in content["results"]]
+    except (ValueError, KeyError, TypeError) as error:
+        raise NcamError(f"{file} is not a results file ({error}): restore it from version control") from error
+    if content.get("schema") != SCHEMA:
+        raise NcamError(f"{file} has schema {content.get('schema')}, this ncamlib reads {SCHEMA}")
+    return {row.experiment: row for row in rows}
+
+
+def record(result: Result) -> None:
+    """Add or replace one experiment's result."""
+    rows = load() | {result.experiment: result}
+    ordered = sorted(rows.values(), key=lambda row: list(EXPERIMENTS).index(row.experiment))
+    content = {"schema": SCHEMA, "results": [to_dict(row) for row in ordered]}
+    write_atomically(path(), (json.dumps(content, indent=1) + "\n").encode())
+
+
+def summary() -> list[dict[str, Any]]:
+    """One row per experiment of the registry, with what the paper reports and what was measured here."""
+    measured = load()
+    rows = []
+    for name, experiment in EXPERIMENTS.items():
+        result = measured.get(name)
+        rows.append(
+            {
+                "name": name,
+                "dataset": experiment.images,
+                "table": experiment.table,
+                "row": experiment.row,
+                "paper_mse": experiment.paper_mse,
+                "mse": result and result.mse,
+                "mse_rgb_white": result and result.mse_rgb_white,
+                "psnr": result and result.psnr,
+                "images": result and result.images,
+                "train_steps": result and result.train_steps,
+                "minutes": result and result.minutes,
+                "device": result and result.device,
+                "backend": result and result.backend,
+                "commit": result and result.commit,
+                "data_digest": result and result.data_digest,
+            }
+        )
+    return rows
+
+
+def markdown(rows: list[dict[str, Any]]) -> str:
+    """The results as a Markdown table; experiments not yet trained show a dash."""
+
+    def number(value: float | None) -> str:
+        return "–" if value is None else f"{value:.4f}"
+
+    lines = [
+        "| experiment | paper's MSE | our MSE | PSNR (dB) | images | training | commit |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for row in rows:
+        trained = row["mse"] is not None
+        training = (
+            f"{row['train_steps']} steps, {row['minutes']:.0f} min, {row['device']}" if trained else "not trained yet"
+        )
+        lines.append(
+            f"| `{row['name']}` | {number(row['paper_mse'])} | {number(row['mse'])} | "
+            f"{format(row['psnr'], '.1f') if trained else '–'} | {row['images'] if trained else '–'} | {training} | "
+            f"{row['commit'] if trained else '–'} |"
+        )
+    return "\n".join(lines)
+
+
+def write_into(file: Path) -> None:
+    """Replace the table between the two marks in a Markdown file."""
+    text = file.read_text(encoding="utf-8")
+    if BEGIN not in text or END not in text:
+        raise NcamError(f"{file} has no place for the results: it needs the lines {BEGIN} and {END}")
+    before, rest = text.split(BEGIN, 1)
+    after = rest.split(END, 1)[1]
+    write_atomically(file, f"{before}{BEGIN}\n\n{markdown(summary())}\n\n{END}{after}".encode())

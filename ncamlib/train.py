@@ -1,0 +1,306 @@
+"""Trains one experiment: the whole set on the device, one loop that reads from top to bottom.
+
+Everything random comes from one generator whose state is saved with the weights, so a run that
+was cut off continues bit for bit on a CPU. Under torchrun each process takes its share of the
+same global batch. B global batch, T steps, H W grid.
+"""
+
+import contextlib
+import copy
+import math
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+import torch.nn.functional as F
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from ncamlib import checkpoint
+from ncamlib.autoencoder import Grower, build
+from ncamlib.config import Experiment, from_dict, to_dict
+from ncamlib.datasets import Images
+from ncamlib.errors import NcamError
+from ncamlib.kernels import select_backend
+from ncamlib.provenance import commit, device_name
+
+TRAINING_FILE, MODEL_FILE = "training.safetensors", "model.safetensors"
+EXPLODED = 1e4  # gradient norm before clipping, or loss, beyond which training has diverged
+START_IMAGES = 1024  # how many images the data-dependent initialisation looks at
+SAVE_EVERY = 60.0  # seconds
+
+
+class Diverged(NcamError):
+    """The loss or the gradient left all bounds; the last good checkpoint is kept."""
+
+
+@dataclass
+class Ranks:
+    """One process among those that train together; alone unless torchrun started it."""
+
+    rank: int = 0
+    world: int = 1
+
+    def share(self, batch: int) -> slice:
+        """The process's part of the global batch."""
+        size = batch // self.world
+        return slice(self.rank * size, (self.rank + 1) * size)
+
+
+@dataclass
+class Run:
+    """What a training run is made of, and all that must survive it."""
+
+    experiment: Experiment
+    images: Images
+    model: Grower
+    optimiser: torch.optim.Adam
+    generator: torch.Generator
+    average: Grower | None  # exponential moving average of the weights
+    step: int = 0
+    seconds: float = 0.0  # spent training, over all resumptions
+    losses: list[float] = field(default_factory=list)  # one per step
+
+    def header(self) -> dict[str, Any]:
+        """The run's provenance, as it is written into checkpoints and results."""
+        device = self.model.device
+        state = torch.empty(1, self.model.config.channels, 3, 3, device=device)
+        return {
+            "experiment": to_dict(self.experiment),
+            "images": self.images.name,
+            "image_count": len(self.images),
+            "note": self.images.note,
+            "data_digest": self.images.digest,
+            "step": self.step,
+            "minutes": round(self.seconds / 60, 2),
+            "device": device_name(device),
+            "backend": select_backend(state),
+            "commit": commit(),
+            "torch": torch.__version__,
+        }
+
+    def save(self, folder: Path) -> None:
+        """Write the training checkpoint and the half-precision model."""
+        tensors = {f"model.{k}": v for k, v in self.model.state_dict().items()}
+        if self.average is not None:
+            tensors |= {f"average.{k}": v for k, v in self.average.state_dict().items()}
+        names = [name for name, _ in self.model.named_parameters()]
+        for i, moments in self.optimiser.state_dict()["state"].items():
+            tensors |= {f"optimiser.{names[i]}.{key}": value for key, value in moments.items()}
+        tensors["generator"] = self.generator.get_state()
+        tensors["losses"] = torch.tensor(self.losses, dtype=torch.float64)
+        header = {**self.header(), "seconds": self.seconds}
+        checkpoint.write(folder / TRAINING_FILE, tensors, {"kind": "training", **header})
+        checkpoint.save_model(folder / MODEL_FILE, self.average or self.model, self.header())
+
+    def resume(self, path: Path) -> None:
+        """Continue from a training checkpoint; NcamError if it belongs to another experiment or data set."""
+        tensors, header = checkpoint.read(path, "training")
+        saved = from_dict(Experiment, header["experiment"])
+        if (saved.model, saved.train) != (self.experiment.model, self.experiment.train):
+            raise NcamError(f"{path} was trained with other settings than '{self.experiment.name}': use another --out")
+        if header["data_digest"] != self.images.digest:
+            raise NcamError(f"{path} was trained on other images than '{self.images.name}': use another --out")
+
+        def part(prefix: str) -> dict[str, Tensor]:
+            return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+
+        checkpoint.load_state(self.model, part("model."), path)
+        if self.average is not None:
+            checkpoint.load_state(self.average, part("average."), path)
+        state = self.optimiser.state_dict()
+        moments = part("optimiser.")
+        for i, (name, _) in enumerate(self.model.named_parameters()):
+            keys = ("step", "exp_avg", "exp_avg_sq")
+            state["state"][i] = {key: moments[f"{name}.{key}"] for key in keys if f"{name}.{key}" in moments}
+        self.optimiser.load_state_dict(state)
+        self.generator.set_state(tensors["generator"])
+        self.losses = tensors["losses"].tolist()
+        self.step, self.seconds = header["step"], header["seconds"]
+
+
+def prepare(experiment: Experiment, images: Images, device: torch.device) -> Run:
+    """A run at step 0: weights from the experiment's seed, initialised from the data."""
+    shape = (experiment.model.image_channels, experiment.model.image_size, experiment.model.image_size)
+    if tuple(images.pixels.shape[1:]) != shape:
+        have = "x".join(map(str, images.pixels.shape[1:]))
+        raise NcamError(
+            f"the images of '{images.name}' are {have}, '{experiment.name}' takes {'x'.join(map(str, shape))}"
+        )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(experiment.train.seed)
+        model = build(experiment.model)
+    model.start(images.pixels[:START_IMAGES], torch.Generator().manual_seed(experiment.train.seed))
+    model.to(device)
+    generator = torch.Generator(device).manual_seed(experiment.train.seed)
+    optimiser = torch.optim.Adam(model.parameters(), experiment.train.learning_rate, betas=(0.9, 0.99))
+    average = copy.deepcopy(model).requires_grad_(False) if experiment.train.ema else None
+    return Run(experiment, images, model, optimiser, generator, average)
+
+
+def learning_rate(experiment: Experiment, step: int, progress: float) -> float:
+    """Linear warm-up over the first steps, cosine decay to zero over the whole run."""
+    warm = min(1.0, (step + 1) / max(1, experiment.train.warmup))
+    return experiment.train.learning_rate * warm * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
+
+
+def stage(experiment: Experiment, progress: float) -> tuple[int, int]:
+    """(grid, steps) at this share of the training."""
+    for part in experiment.train.curriculum:
+        if progress < part.until:
+            return part.grid, part.steps
+    return experiment.model.image_size, experiment.model.steps
+
+
+def train_step(run: Run, module: nn.Module, pixels: Tensor, progress: float, ranks: Ranks) -> float:
+    """Draw a batch, grow it, step the optimiser. Returns the loss of the global batch."""
+    settings, generator = run.experiment.train, run.generator
+    grid, steps = stage(run.experiment, progress)
+    # All processes draw the whole batch from the same stream and keep their share.
+    n, batch, mine = len(pixels), settings.batch, ranks.share(settings.batch)
+    if batch <= n:
+        chosen = torch.randperm(n, generator=generator, device=generator.device)[:batch]
+    else:
+        chosen = torch.randint(n, (batch,), generator=generator, device=generator.device)
+    low, high = settings.mutation
+    rate = low + (high - low) * torch.rand((), generator=generator, device=generator.device).item()
+    mutation = run.model.draw_mutation(batch, rate, generator)
+    masks = run.model.draw_masks(steps, batch, grid, None, generator)
+    images = pixels[chosen[mine]]
+    target = F.adaptive_avg_pool2d(images, grid)
+
+    grown = module(
+        images, None if mutation is None else mutation[mine], None if masks is None else masks[:, mine], steps, grid
+    )
+    loss = F.mse_loss(grown, target)
+    run.optimiser.zero_grad()
+    loss.backward()
+    norm = nn.utils.clip_grad_norm_(run.model.parameters(), settings.clip).item()
+    value = loss.detach()
+    if ranks.world > 1:
+        dist.all_reduce(value, dist.ReduceOp.AVG if dist.get_backend() == "nccl" else dist.ReduceOp.SUM)
+        value = value if dist.get_backend() == "nccl" else value / ranks.world
+    value = value.item()
+    if not (value < EXPLODED and norm < EXPLODED):  # also catches NaN
+        raise Diverged(
+            f"training diverged at step {run.step} (loss {value:.3g}, gradient norm {norm:.3g}): the last good "
+            "checkpoint is kept; resume from it with a lower learning rate, for instance "
+            f"--learning-rate {settings.learning_rate / 3:.1g}"
+        )
+    for group in run.optimiser.param_groups:
+        group["lr"] = learning_rate(run.experiment, run.step, progress)
+    run.optimiser.step()
+    if run.average is not None:
+        with torch.no_grad():
+            for mean, now in zip(run.average.parameters(), run.model.parameters(), strict=True):
+                mean.lerp_(now, 1 - min(settings.ema, (run.step + 1) / (run.step + 10)))
+    run.step += 1
+    run.losses.append(value)
+    return value
+
+
+@contextlib.contextmanager
+def _stop_requests() -> Iterator[list[str]]:
+    """Collect SIGINT and SIGTERM instead of dying of them: the current step is finished first."""
+    asked: list[str] = []
+    handlers = {}
+    for number in (signal.SIGINT, signal.SIGTERM):
+        with contextlib.suppress(ValueError):  # outside the main thread there are no handlers
+            handlers[number] = signal.signal(number, lambda n, _: asked.append(signal.Signals(n).name))
+    try:
+        yield asked
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def _processes(device: torch.device) -> Iterator[Ranks]:
+    """Join the other processes if torchrun started this one."""
+    if "RANK" not in os.environ:
+        yield Ranks()
+        return
+    joined = not dist.is_initialized()
+    if joined:
+        dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    try:
+        yield Ranks(dist.get_rank(), dist.get_world_size())
+    finally:
+        if joined:
+            dist.destroy_process_group()
+
+
+def train(
+    experiment: Experiment,
+    images: Images,
+    out: Path,
+    device: torch.device,
+    time_budget: float | None = None,
+    after_step: Callable[[Run], None] | None = None,
+    quiet: bool = False,
+) -> Run:
+    """Train into the folder `out`, continuing what is there; a time budget (seconds) replaces the step count.
+
+    Writes `training.safetensors` and `model.safetensors`, at least once a minute and at the end.
+    Ctrl-C and SIGTERM finish the step and save. Raises Diverged, or NcamError for bad input.
+    """
+    if device.type == "cuda" and "LOCAL_RANK" in os.environ:
+        device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+    with _processes(device) as ranks, _stop_requests() as asked:
+        if experiment.train.batch % ranks.world:
+            raise NcamError(f"the batch of {experiment.train.batch} does not divide among {ranks.world} processes")
+        run = prepare(experiment, images, device)
+        if (out / TRAINING_FILE).exists():
+            run.resume(out / TRAINING_FILE)
+        module = nn.parallel.DistributedDataParallel(run.model) if ranks.world > 1 else run.model
+        pixels = images.pixels.to(device)
+        main = ranks.rank == 0
+        began = saved = time.monotonic()
+        spent = run.seconds
+        if main and run.step == 0:
+            run.save(out)  # an unwritable folder is noticed now, not in an hour
+        bar = tqdm(total=experiment.train.steps, initial=run.step, disable=quiet or not main, file=sys.stderr)
+        if time_budget is not None:
+            bar.total = None
+        with bar:
+            while True:
+                run.seconds = spent + time.monotonic() - began
+                progress = run.seconds / time_budget if time_budget else run.step / experiment.train.steps
+                progress, stop = _agree(progress, bool(asked), ranks, device)
+                if stop or progress >= 1:
+                    break
+                train_step(run, module, pixels, progress, ranks)
+                recent = sum(run.losses[-50:]) / len(run.losses[-50:])
+                left = run.seconds * (1 - progress) / max(progress, 1e-9) if time_budget else None
+                bar.set_postfix_str(
+                    f"mse {recent:.4f}" + (f", {left / 60:.0f} min left" if left is not None else ""), refresh=False
+                )
+                bar.update()
+                if main and time.monotonic() - saved > SAVE_EVERY:
+                    run.save(out)
+                    saved = time.monotonic()
+                if after_step is not None:
+                    after_step(run)
+        if main:
+            run.save(out)
+            if asked:
+                print(f"stopped by {asked[0]} at step {run.step}; run the same command to continue", file=sys.stderr)
+    return run
+
+
+def _agree(progress: float, stop: bool, ranks: Ranks, device: torch.device) -> tuple[float, bool]:
+    """All processes follow the first one's clock, and stop when any is asked to."""
+    if ranks.world == 1:
+        return progress, stop
+    clock = torch.tensor([progress if ranks.rank == 0 else 0.0], dtype=torch.float64, device=device)
+    dist.broadcast(clock, 0)
+    flag = torch.tensor([float(stop)], device=device)
+    dist.all_reduce(flag, dist.ReduceOp.MAX)
+    return clock.item(), bool(flag.item())

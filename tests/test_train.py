@@ -1,0 +1,176 @@
+"""Training: the loss falls, a resumed run equals an uninterrupted one, trouble is said in a sentence."""
+
+import dataclasses
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from ncamlib import checkpoint, datasets, dna
+from ncamlib.config import ModelConfig, Stage, TrainConfig
+from ncamlib.errors import NcamError
+from ncamlib.experiments import experiment
+from ncamlib.provenance import pick_device
+from ncamlib.train import MODEL_FILE, TRAINING_FILE, Diverged, learning_rate, stage, train
+
+dna.START_STEPS = 5  # enough for tests, which ask for equality and not for quality
+CPU = torch.device("cpu")
+TINY = ModelConfig(
+    image_size=16, embedding=16, filters=4, encoder_body=("cb1", "cb3"), predictor_fcbs=1, hidden=32, steps=8
+)
+
+
+def tiny(steps: int = 6, model: dict | None = None, **settings):
+    """A small experiment on real emoji at 16x16."""
+    base = dataclasses.replace(experiment("emos-dna-sto"), model=dataclasses.replace(TINY, **(model or {})))
+    return dataclasses.replace(base, train=TrainConfig(steps=steps, batch=4, **settings))
+
+
+@pytest.fixture(scope="module")
+def images() -> datasets.Images:
+    few = datasets.emoji("emos", 16)
+    return datasets.Images("emos", few.pixels[:12], few.names[:12], few.sequences[:12])
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return checkpoint.read(folder / TRAINING_FILE, "training")[0]
+
+
+def assert_same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> None:
+    assert a.keys() == b.keys()
+    for name in a:
+        assert torch.equal(a[name], b[name]), name
+
+
+class StopHere(Exception):
+    pass
+
+
+def stop_after(step: int):
+    def hook(run):
+        if run.step == step:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    return hook
+
+
+def test_one_image_is_learned(tmp_path, images):
+    one = datasets.Images("one", images.pixels[:1], images.names[:1])
+    quick = tiny(150, {"code": "ce", "fire_rate": 1.0}, learning_rate=6e-3, warmup=5)
+    run = train(quick, one, tmp_path, CPU, quiet=True)
+    assert run.losses[-1] < 0.2 * run.losses[0]
+
+
+@pytest.mark.parametrize("settings", [{}, {"ema": 0.9}, {"curriculum": (Stage(0.5, 8, 4),)}, {"mutation": (0.0, 0.5)}])
+def test_resumed_run_equals_uninterrupted(tmp_path, images, settings):
+    train(tiny(**settings), images, tmp_path / "whole", CPU, quiet=True)
+    train(tiny(**settings), images, tmp_path / "parts", CPU, after_step=stop_after(2), quiet=True)
+    assert len(weights(tmp_path / "parts")["losses"]) == 2
+    train(tiny(**settings), images, tmp_path / "parts", CPU, quiet=True)
+    assert_same(weights(tmp_path / "whole"), weights(tmp_path / "parts"))
+
+
+def test_killed_run_resumes_bit_identically(tmp_path, images):
+    """SIGKILL at an arbitrary moment, with a save after every step, then the same command again."""
+    code = (
+        "import sys; sys.path.insert(0, sys.argv[1])\n"
+        "import torch; torch.set_num_threads(1)\n"
+        "from pathlib import Path\n"
+        "import ncamlib.train as t; t.SAVE_EVERY = 0\n"
+        "from test_train import *\n"
+        "few = datasets.emoji('emos', 16)\n"
+        "few = datasets.Images('emos', few.pixels[:12], few.names[:12], few.sequences[:12])\n"
+        "train(tiny(40), few, Path(sys.argv[2]), CPU, quiet=True)\n"
+    )
+    command = [sys.executable, "-c", code, str(Path(__file__).parent)]
+    process = subprocess.Popen([*command, str(tmp_path / "killed")])
+    file = tmp_path / "killed" / TRAINING_FILE
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and process.poll() is None:
+        if file.exists() and checkpoint.read(file, "training")[1]["step"] >= 3:
+            break
+        time.sleep(0.01)
+    process.kill()
+    assert process.wait() == -signal.SIGKILL, "the run was over before it could be killed"
+    assert checkpoint.read(file, "training")[1]["step"] < 40
+    subprocess.run([*command, str(tmp_path / "killed")], check=True)
+    subprocess.run([*command, str(tmp_path / "whole")], check=True)
+    assert_same(weights(tmp_path / "whole"), weights(tmp_path / "killed"))
+
+
+def test_two_processes_equal_one(tmp_path, images):
+    code = (
+        "import sys; sys.path.insert(0, sys.argv[1])\n"
+        "import torch; torch.set_num_threads(1)\n"
+        "from pathlib import Path\n"
+        "from test_train import *\n"
+        "few = datasets.emoji('emos', 16)\n"
+        "few = datasets.Images('emos', few.pixels[:12], few.names[:12], few.sequences[:12])\n"
+        "train(tiny(4), few, Path(sys.argv[2]), CPU, quiet=True)\n"
+    )
+    script = tmp_path / "run.py"
+    script.write_text(code)
+    arguments = [str(script), str(Path(__file__).parent)]
+    subprocess.run([sys.executable, *arguments, str(tmp_path / "one")], check=True)
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    subprocess.run([*torchrun, *arguments, str(tmp_path / "two")], check=True, capture_output=True)
+    one, two = weights(tmp_path / "one"), weights(tmp_path / "two")
+    assert torch.equal(one["generator"], two["generator"])
+    torch.testing.assert_close(one["losses"], two["losses"], rtol=1e-5, atol=1e-7)
+    for name in one:
+        if name.startswith("model."):
+            torch.testing.assert_close(one[name], two[name], rtol=1e-3, atol=1e-4)
+
+
+def test_time_budget_ends_training(tmp_path, images):
+    run = train(tiny(10**6), images, tmp_path, CPU, time_budget=1.0, quiet=True)
+    assert 0 < run.step < 10**6
+    assert (tmp_path / MODEL_FILE).exists()
+
+
+def test_divergence_keeps_the_last_good_checkpoint(tmp_path, images):
+    def spoil(run):
+        if run.step == 2:
+            run.save(tmp_path)
+            with torch.no_grad():
+                run.model.predictor.weight.fill_(float("nan"))
+
+    with pytest.raises(Diverged, match="diverged at step 2.*learning rate"):
+        train(tiny(), images, tmp_path, CPU, after_step=spoil, quiet=True)
+    kept = weights(tmp_path)
+    assert len(kept["losses"]) == 2
+    assert all(tensor.isfinite().all() for tensor in kept.values())
+
+
+def test_other_settings_are_refused(tmp_path, images):
+    train(tiny(2), images, tmp_path, CPU, quiet=True)
+    with pytest.raises(NcamError, match="other settings"):
+        train(tiny(3), images, tmp_path, CPU, quiet=True)
+    other = datasets.Images("emos", images.pixels.flip(0), images.names)
+    with pytest.raises(NcamError, match="other images"):
+        train(tiny(2), other, tmp_path, CPU, quiet=True)
+
+
+def test_images_of_another_shape_are_refused(tmp_path):
+    with pytest.raises(NcamError, match="4x32x32.*takes 4x16x16"):
+        train(tiny(), datasets.emoji("emos", 32), tmp_path, CPU, quiet=True)
+
+
+def test_missing_gpu_is_said():
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU")
+    with pytest.raises(NcamError, match="no CUDA device"):
+        pick_device("cuda")
+
+
+def test_schedule():
+    run = tiny(curriculum=(Stage(0.25, 8, 4), Stage(0.5, 12, 6)), warmup=10, learning_rate=1.0)
+    assert [stage(run, p) for p in (0, 0.24, 0.25, 0.5, 1)] == [(8, 4), (8, 4), (12, 6), (16, 8), (16, 8)]
+    assert learning_rate(run, 0, 0) == pytest.approx(0.1)
+    assert learning_rate(run, 20, 0.5) == pytest.approx(0.5)
+    assert learning_rate(run, 20, 1) == pytest.approx(0)
