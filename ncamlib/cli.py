@@ -106,7 +106,7 @@ def train(
     skip_broken: SkipBroken = False,
 ) -> None:
     """Train an experiment. Ctrl-C saves; the same command continues."""
-    from ncamlib.train import MODEL_FILE
+    from ncamlib.run import MODEL_FILE
     from ncamlib.train import train as run_training
 
     if threads:

@@ -71,15 +71,15 @@ def _bitmaps(font: Path, sequences: Sequence[str]) -> Iterator[bytes]:
     except ImportError as error:
         raise NcamError(NEEDED) from error
     try:
-        tables = TTFont(font, lazy=True)
-        if "CBDT" not in tables:
-            raise NcamError(
-                f"{font.name} has no CBDT table (colour bitmaps): use the CBDT build of "
-                "NotoColorEmoji, for instance Debian's fonts-noto-color-emoji"
-            )
-        strike = tables["CBDT"].strikeData[0]
+        tables = TTFont(font)
     except TTLibError as error:
         raise NcamError(f"{font.name} is not a TrueType font: give a NotoColorEmoji.ttf") from error
+    if "CBDT" not in tables:
+        raise NcamError(
+            f"{font.name} has no CBDT table (colour bitmaps): use the CBDT build of "
+            "NotoColorEmoji, for instance Debian's fonts-noto-color-emoji"
+        )
+    strike = tables["CBDT"].strikeData[0]
     shaper = uharfbuzz.Font(uharfbuzz.Face(font.read_bytes()))
     for sequence in sequences:
         buffer = uharfbuzz.Buffer()

@@ -6,16 +6,14 @@ same global batch. B global batch, T steps, H W grid.
 """
 
 import contextlib
-import copy
 import math
 import os
 import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -23,17 +21,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from ncamlib import checkpoint
-from ncamlib.autoencoder import Grower, build
-from ncamlib.config import Experiment, from_dict, to_dict
+from ncamlib.config import Experiment
 from ncamlib.datasets import Images
 from ncamlib.errors import NcamError
-from ncamlib.kernels import select_backend
-from ncamlib.provenance import commit, device_name
+from ncamlib.run import TRAINING_FILE, Run, prepare
 
-TRAINING_FILE, MODEL_FILE = "training.safetensors", "model.safetensors"
 EXPLODED = 1e4  # gradient norm before clipping, or loss, beyond which training has diverged
-START_IMAGES = 1024  # how many images the data-dependent initialisation looks at
 SAVE_EVERY = 60.0  # seconds
 
 
@@ -52,97 +45,6 @@ class Ranks:
         """The process's part of the global batch."""
         size = batch // self.world
         return slice(self.rank * size, (self.rank + 1) * size)
-
-
-@dataclass
-class Run:
-    """What a training run is made of, and all that must survive it."""
-
-    experiment: Experiment
-    images: Images
-    model: Grower
-    optimiser: torch.optim.Adam
-    generator: torch.Generator
-    average: Grower | None  # exponential moving average of the weights
-    step: int = 0
-    seconds: float = 0.0  # spent training, over all resumptions
-    losses: list[float] = field(default_factory=list)  # one per step
-
-    def header(self) -> dict[str, Any]:
-        """The run's provenance, as it is written into checkpoints and results."""
-        device = self.model.device
-        state = torch.empty(1, self.model.config.channels, 3, 3, device=device)
-        return {
-            "experiment": to_dict(self.experiment),
-            "images": self.images.name,
-            "image_count": len(self.images),
-            "note": self.images.note,
-            "data_digest": self.images.digest,
-            "step": self.step,
-            "minutes": round(self.seconds / 60, 2),
-            "device": device_name(device),
-            "backend": select_backend(state),
-            "commit": commit(),
-            "torch": torch.__version__,
-        }
-
-    def save(self, folder: Path) -> None:
-        """Write the training checkpoint and the half-precision model."""
-        tensors = {f"model.{k}": v for k, v in self.model.state_dict().items()}
-        if self.average is not None:
-            tensors |= {f"average.{k}": v for k, v in self.average.state_dict().items()}
-        names = [name for name, _ in self.model.named_parameters()]
-        for i, moments in self.optimiser.state_dict()["state"].items():
-            tensors |= {f"optimiser.{names[i]}.{key}": value for key, value in moments.items()}
-        tensors["generator"] = self.generator.get_state()
-        tensors["losses"] = torch.tensor(self.losses, dtype=torch.float64)
-        header = {**self.header(), "seconds": self.seconds}
-        checkpoint.write(folder / TRAINING_FILE, tensors, {"kind": "training", **header})
-        checkpoint.save_model(folder / MODEL_FILE, self.average or self.model, self.header())
-
-    def resume(self, path: Path) -> None:
-        """Continue from a training checkpoint; NcamError if it belongs to another experiment or data set."""
-        tensors, header = checkpoint.read(path, "training")
-        saved = from_dict(Experiment, header["experiment"])
-        if (saved.model, saved.train) != (self.experiment.model, self.experiment.train):
-            raise NcamError(f"{path} was trained with other settings than '{self.experiment.name}': use another --out")
-        if header["data_digest"] != self.images.digest:
-            raise NcamError(f"{path} was trained on other images than '{self.images.name}': use another --out")
-
-        def part(prefix: str) -> dict[str, Tensor]:
-            return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
-
-        checkpoint.load_state(self.model, part("model."), path)
-        if self.average is not None:
-            checkpoint.load_state(self.average, part("average."), path)
-        state = self.optimiser.state_dict()
-        moments = part("optimiser.")
-        for i, (name, _) in enumerate(self.model.named_parameters()):
-            keys = ("step", "exp_avg", "exp_avg_sq")
-            state["state"][i] = {key: moments[f"{name}.{key}"] for key in keys if f"{name}.{key}" in moments}
-        self.optimiser.load_state_dict(state)
-        self.generator.set_state(tensors["generator"])
-        self.losses = tensors["losses"].tolist()
-        self.step, self.seconds = header["step"], header["seconds"]
-
-
-def prepare(experiment: Experiment, images: Images, device: torch.device) -> Run:
-    """A run at step 0: weights from the experiment's seed, initialised from the data."""
-    shape = (experiment.model.image_channels, experiment.model.image_size, experiment.model.image_size)
-    if tuple(images.pixels.shape[1:]) != shape:
-        have = "x".join(map(str, images.pixels.shape[1:]))
-        raise NcamError(
-            f"the images of '{images.name}' are {have}, '{experiment.name}' takes {'x'.join(map(str, shape))}"
-        )
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(experiment.train.seed)
-        model = build(experiment.model)
-    model.start(images.pixels[:START_IMAGES], torch.Generator().manual_seed(experiment.train.seed))
-    model.to(device)
-    generator = torch.Generator(device).manual_seed(experiment.train.seed)
-    optimiser = torch.optim.Adam(model.parameters(), experiment.train.learning_rate, betas=(0.9, 0.99))
-    average = copy.deepcopy(model).requires_grad_(False) if experiment.train.ema else None
-    return Run(experiment, images, model, optimiser, generator, average)
 
 
 def learning_rate(experiment: Experiment, step: int, progress: float) -> float:
@@ -248,7 +150,7 @@ def train(
 ) -> Run:
     """Train into the folder `out`, continuing what is there; a time budget (seconds) replaces the step count.
 
-    Writes `training.safetensors` and `model.safetensors`, at least once a minute and at the end.
+    Writes TRAINING_FILE and MODEL_FILE, at least once a minute and at the end.
     Ctrl-C and SIGTERM finish the step and save. Raises Diverged, or NcamError for bad input.
     """
     if device.type == "cuda" and "LOCAL_RANK" in os.environ:

@@ -1,0 +1,37 @@
+# Two commands: `make book` builds the book, `make test` runs every test. Each works on its own.
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt
+CACHE := _build/.jupyter_cache
+BOOK := _build/html/index.html
+
+.PHONY: book test lint results clean
+
+book: $(BIN)/ready
+	@$(BIN)/python book/_ext/stale.py $(CACHE)
+	$(BIN)/jupyter-book build . -W --keep-going -n -q
+	@echo "The book is built: open $(CURDIR)/$(BOOK)"
+
+test: book lint
+	$(BIN)/python -m pytest tests
+	$(BIN)/python -m pytest -p no:cacheprovider -W default --nbval-lax --nbval-current-env book
+
+lint: $(BIN)/ready
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+# Measure the shipped checkpoints again and write the tables of README and book.
+results: $(BIN)/ready
+	for file in checkpoints/*.safetensors; do \
+	  $(BIN)/ncam evaluate $$(basename $$file .safetensors) --record || exit 1; done
+	$(BIN)/ncam list --write
+
+$(BIN)/ready: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; \
+	  sys.exit(None if (3, 10) <= v <= (3, 13) else "Python 3.10 to 3.13 is needed, this is %d.%d: make PYTHON=python3.12" % v)'
+	@$(PYTHON) -m venv .venv || { echo "Python's venv is missing: on Debian and Ubuntu, apt install python3-venv"; exit 1; }
+	$(PIP) -e '.[book,test]'
+	@touch $@
+
+clean:
+	rm -rf _build .venv

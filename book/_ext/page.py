@@ -1,0 +1,44 @@
+"""Two small repairs to the pages: formulas without a script, and no script twice.
+
+Formulas become MathML when the book is built. Every current browser draws it, so the pages need
+neither MathJax nor a network.
+"""
+
+from typing import Any
+
+from docutils import nodes
+from latex2mathml.converter import convert
+from sphinx.application import Sphinx
+
+
+def inline_math(writer: Any, node: nodes.Element) -> None:
+    """A formula in a line of text."""
+    writer.body.append(convert(node.astext(), display="inline"))
+    raise nodes.SkipNode
+
+
+def block_math(writer: Any, node: nodes.Element) -> None:
+    """A formula on its own, with its number if it has one."""
+    number = f'<span class="eqno">({node["number"]})</span>' if node.get("number") else ""
+    identifier = f' id="{node["ids"][0]}"' if node.get("ids") else ""
+    formula = convert(node.astext(), display="block")
+    writer.body.append(f'<div class="math"{identifier}>{number}{formula}</div>\n')
+    raise nodes.SkipNode
+
+
+def drop_repeated_scripts(app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: Any) -> None:
+    """The theme emits one inline script twice, and its constants may not be declared again."""
+    seen, kept = set(), []
+    for script in context.get("script_files", []):
+        body = getattr(script, "attributes", {}).get("body")
+        if body is None or body not in seen:
+            kept.append(script)
+        seen.add(body)
+    context["script_files"] = kept
+
+
+def setup(app: Sphinx) -> dict[str, Any]:
+    """Register both with Sphinx."""
+    app.add_html_math_renderer("mathml", (inline_math, None), (block_math, None))
+    app.connect("html-page-context", drop_repeated_scripts, priority=999)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}

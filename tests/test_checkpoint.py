@@ -1,0 +1,100 @@
+"""Checkpoints: they survive the round trip, and nothing else is taken for one."""
+
+import dataclasses
+import errno
+import json
+import os
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from ncamlib import checkpoint
+from ncamlib.autoencoder import build
+from ncamlib.config import ModelConfig
+from ncamlib.errors import NcamError
+
+SMALL = ModelConfig(image_size=16, embedding=24, filters=4, hidden=32, steps=4)
+
+
+@pytest.fixture
+def model():
+    torch.manual_seed(0)
+    return build(SMALL)
+
+
+def test_model_survives_in_half_precision(tmp_path, model):
+    file = tmp_path / "model.safetensors"
+    checkpoint.save_model(file, model, {"note": "kept"})
+    loaded, header = checkpoint.load_model(file)
+    assert loaded.config == SMALL
+    assert header["note"] == "kept"
+    for (name, a), b in zip(model.state_dict().items(), loaded.state_dict().values(), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-4, msg=name)
+
+
+def test_large_matrices_take_one_byte_per_entry(tmp_path):
+    matrix = torch.randn(1000, 1001) * torch.logspace(-3, 3, 1000)[:, None]
+    packed = checkpoint._pack({"w": matrix, "b": torch.ones(3)})
+    assert packed["w"].dtype == torch.int8
+    assert packed["b"].dtype == torch.float16
+    unpacked = checkpoint._unpack(packed)
+    assert unpacked.keys() == {"w", "b"}
+    error = (unpacked["w"] - matrix).abs().amax(1) / matrix.abs().amax(1)
+    assert error.max() < 1 / 250
+
+
+def test_missing_truncated_and_foreign_files(tmp_path, model):
+    with pytest.raises(NcamError, match=r"there is no checkpoint.*ncam train"):
+        checkpoint.load_model(tmp_path / "absent.safetensors")
+    file = tmp_path / "model.safetensors"
+    checkpoint.save_model(file, model, {})
+    whole = file.read_bytes()
+    for length in (0, 5, len(whole) // 2, len(whole) - 1):
+        file.write_bytes(whole[:length])
+        with pytest.raises(NcamError, match="damaged or not a checkpoint"):
+            checkpoint.load_model(file)
+    save_file({"x": torch.zeros(1)}, file)
+    with pytest.raises(NcamError, match="not one written by ncamlib"):
+        checkpoint.load_model(file)
+
+
+def test_other_version_kind_and_config(tmp_path, model):
+    file = tmp_path / "model.safetensors"
+    checkpoint.write(file, {}, {"kind": "training"})
+    with pytest.raises(NcamError, match="is a training checkpoint, but a model checkpoint is needed"):
+        checkpoint.load_model(file)
+    save_file({}, file, {checkpoint.HEADER: json.dumps({"version": 99})})
+    with pytest.raises(NcamError, match=r"version 99.*reads version 1"):
+        checkpoint.load_model(file)
+    checkpoint.save_model(file, model, {"model": {**dataclasses.asdict(SMALL), "hidden": 64}})
+    with pytest.raises(NcamError, match="do not fit its configuration"):
+        checkpoint.load_model(file)
+
+
+def test_full_disk_keeps_the_old_file(tmp_path, monkeypatch):
+    file = tmp_path / "model.safetensors"
+    file.write_bytes(b"old")
+
+    def full(_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(NcamError, match=r"No space left.*untouched"):
+        checkpoint.write_atomically(file, b"new")
+    assert file.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [file], "no half-written file is left behind"
+
+
+def test_unwritable_folder_is_said(tmp_path):
+    blocked = tmp_path / "file"
+    blocked.write_text("a file where a folder should be")
+    with pytest.raises(NcamError, match="could not save"):
+        checkpoint.write_atomically(blocked / "model.safetensors", b"x")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_no_permission_is_said(tmp_path):
+    tmp_path.chmod(0o500)
+    with pytest.raises(NcamError, match="Permission denied"):
+        checkpoint.write_atomically(tmp_path / "model.safetensors", b"x")

@@ -1,0 +1,227 @@
+"""The command line, as a user meets it: what it prints, what it writes, how it refuses."""
+
+import io
+import json
+import sys
+
+import pytest
+import torch
+from PIL import Image
+
+from ncamlib import checkpoint, cli, datasets, experiments, results
+from ncamlib.autoencoder import build
+from ncamlib.config import Experiment, ModelConfig, TrainConfig, to_dict
+from ncamlib.errors import NcamError
+
+SMALL = ModelConfig(image_size=16, embedding=24, filters=4, hidden=32, steps=4)
+TINY = Experiment("emos-dna-sto", "emos", SMALL, TrainConfig(steps=2, batch=4), "Fig. 6", "Emos", 0.01799)
+
+
+@pytest.fixture
+def ncam(monkeypatch, capsys, tmp_path):
+    """Call `ncam` with arguments: (exit status, stdout, stderr). Runs in an empty folder, on a tiny experiment."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("NCAM_HOME", str(tmp_path))
+    monkeypatch.delenv("NCAM_BACKEND", raising=False)
+    (tmp_path / "_toc.yml").touch()
+    monkeypatch.setitem(experiments.EXPERIMENTS, TINY.name, TINY)
+
+    def call(*arguments):
+        monkeypatch.setattr(sys, "argv", ["ncam", *map(str, arguments)])
+        monkeypatch.setenv("COLUMNS", "200")
+        status = 0
+        try:
+            cli.main()
+        except SystemExit as stop:
+            status = stop.code or 0
+        out = capsys.readouterr()
+        return status, out.out, out.err
+
+    return call
+
+
+@pytest.fixture
+def shipped(tmp_path):
+    """A checkpoint of the tiny experiment, untrained, where shipped ones are."""
+    torch.manual_seed(0)
+    images = datasets.emoji("emos", 16)
+    header = {"experiment": to_dict(TINY), "images": "emos", "data_digest": images.digest, "step": 7, "minutes": 0.5}
+    header |= {"device": "test", "backend": "reference", "commit": "abc", "torch": "2", "note": ""}
+    file = tmp_path / "checkpoints" / f"{TINY.name}.safetensors"
+    checkpoint.save_model(file, build(SMALL), header)
+    return file
+
+
+def test_help_reads_well(ncam):
+    status, out, _ = ncam("--help")
+    assert status == 0
+    for command in ("list", "train", "evaluate", "grow", "config", "data"):
+        assert command in out
+
+
+def test_list(ncam):
+    status, out, _ = ncam("list", "--json")
+    rows = json.loads(out)
+    assert status == 0
+    assert {"name", "paper_mse", "mse", "images", "minutes", "device"} <= rows[0].keys()
+    assert {row["name"]: row["paper_mse"] for row in rows}["full-dna-syn"] == 0.00262
+    assert all(row["mse"] is None for row in rows), "nothing is recorded here"
+    assert "cifar10-ce-syn" in ncam("list")[1]
+
+
+def test_config(ncam):
+    status, out, _ = ncam("config", "full-ce-sto-256")
+    assert status == 0
+    assert json.loads(out)["model"]["embedding"] == 256
+
+
+def test_train_then_evaluate_then_resume(ncam, tmp_path):
+    status, out, err = ncam("train", TINY.name, "--device", "cpu")
+    assert status == 0, err
+    assert "2 steps" in out
+    file = tmp_path / "runs" / TINY.name / "model.safetensors"
+    status, out, err = ncam("evaluate", file, "--json", "--seeds", "1")
+    measured = json.loads(out)
+    assert status == 0, err
+    expected = {"experiment", "mse", "mse_rgb_white", "psnr", "images", "mutation_rate", "fire_rate"}
+    assert expected | {"steps", "device", "checkpoint"} <= measured.keys()
+    assert (measured["experiment"], measured["images"], measured["mutation_rate"]) == (TINY.name, 103, 0.5)
+    assert ncam("train", TINY.name)[0] == 0
+    status, _, err = ncam("train", TINY.name, "--steps", "5")
+    assert status == 2
+    assert "other settings" in err
+
+
+def test_time_budget(ncam):
+    status, out, _ = ncam("train", TINY.name, "--time-budget", "1s", "--out", "short")
+    assert status == 0
+    assert "minutes" in out
+    status, _, err = ncam("train", TINY.name, "--time-budget", "soon")
+    assert status == 2
+    assert "90s, 9m or 1h30m" in err
+
+
+def test_durations():
+    assert [cli.parse_duration(t) for t in ("90s", "9m", "1h30m", "45", "0.5m", None)] == [90, 540, 5400, 45, 30, None]
+
+
+def test_train_on_a_folder(ncam, tmp_path):
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    for i in range(5):
+        Image.new("RGB", (20, 20), (50 * i, 0, 0)).save(pictures / f"{i}.png")
+    status, _, err = ncam("train", TINY.name, "--data-dir", pictures, "--out", "own")
+    assert status == 0, err
+    assert "5 of 5 pictures" in err
+    (pictures / "broken.png").write_text("no")
+    assert ncam("train", TINY.name, "--data-dir", pictures, "--out", "own2")[0] == 2
+    assert ncam("train", TINY.name, "--data-dir", pictures, "--out", "own3", "--skip-broken")[0] == 0
+
+
+def test_evaluate_records(ncam, shipped, tmp_path):
+    (tmp_path / "README.md").write_text(f"before\n{results.BEGIN}\nold\n{results.END}\nafter\n")
+    (tmp_path / "book").mkdir()
+    (tmp_path / "book" / "intro.md").write_text(f"{results.BEGIN}\n{results.END}\n")
+    status, out, err = ncam("evaluate", TINY.name, "--record", "--json")
+    assert status == 0, err
+    row = next(r for r in json.loads(ncam("list", "--json")[1]) if r["name"] == TINY.name)
+    assert row["mse"] == json.loads(out)["mse"]
+    assert (row["minutes"], row["device"]) == (0.5, "test")
+    result = results.load()[TINY.name]
+    assert dict(result.mutation_curve).keys() == {0, 0.1, 0.25, 0.4, 0.5, 0.6, 0.75, 1}
+    assert ncam("list", "--write")[0] == 0
+    readme = (tmp_path / "README.md").read_text()
+    assert readme.startswith("before\n")
+    assert readme.endswith("after\n")
+    assert f"{row['mse']:.4f}" in readme
+    assert "old" not in readme
+    status, _, err = ncam("evaluate", TINY.name, "--record", "--mutation-rate", "0")
+    assert status == 2
+    assert "test conditions" in err
+
+
+def test_broken_results_file_is_said(ncam, tmp_path):
+    (tmp_path / "figures").mkdir()
+    (tmp_path / "figures" / "results.json").write_text('{"schema": 1, "results": [{"mse": "low"}]}')
+    status, _, err = ncam("list")
+    assert status == 2
+    assert "mse is 'low'" in err
+
+
+@pytest.mark.parametrize(("name", "kind"), [("a.gif", "GIF"), ("a.apng", "PNG"), ("a.png", "PNG")])
+def test_grow_an_emoji(ncam, shipped, tmp_path, name, kind):
+    status, out, err = ncam("grow", "😀", "--model", TINY.name, "--out", name, "--steps", "6", "--scale", "2")
+    assert status == 0, err
+    assert f"wrote {name}" in out
+    with Image.open(io.BytesIO((tmp_path / name).read_bytes())) as picture:
+        assert picture.format == kind
+        if name.endswith("gif"):
+            assert picture.size == (32, 32)
+
+
+def test_grow_is_repeatable_and_follows_its_options(ncam, shipped, tmp_path):
+    def grown(*options):
+        assert ncam("grow", "grinning_face", "--model", TINY.name, "--out", "g.png", *options)[0] == 0
+        return (tmp_path / "g.png").read_bytes()
+
+    assert grown() == grown("--seed", "0")
+    for options in (("--seed", "1"), ("--mutation-rate", "0"), ("--fire-rate", "1"), ("--grid", "20")):
+        assert grown(*options) != grown(), options
+
+
+def test_grow_a_picture_of_ones_own(ncam, shipped, tmp_path):
+    Image.new("LA", (30, 20), (100, 255)).save(tmp_path / "own.png")
+    status, _, err = ncam("grow", "own.png", "--model", TINY.name, "--out", "g.gif")
+    assert status == 0
+    assert "own.png is 30x20 pixels and was resized to 16x16" in err
+    assert "all this model has seen" in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["train", "full-rna"], "unknown experiment 'full-rna': choose one of"),
+        (["train", "emos-dna-sto", "--batch", "0"], "batch is 0"),
+        (["train", "emos-dna-sto", "--device", "tpu"], "choose one of auto, cpu, cuda"),
+        (["train", "emos-dna-sto", "--backend", "abacus"], "unknown backend 'abacus'"),
+        (["train", "emos-dna-sto", "--data-dir", "absent"], "there is no folder absent"),
+        (["evaluate", "chars-dna-sto"], "there is no checkpoint"),
+        (["evaluate", "absent.safetensors"], "there is no checkpoint"),
+        (["evaluate", "emos-dna-sto", "--mutation-rate", "2"], "mutation rate is 2"),
+        (["evaluate", "emos-dna-sto", "--fire-rate", "0"], "fire rate is 0"),
+        (["grow", "unicorn_with_a_hat", "--model", "emos-dna-sto"], "not among"),
+        (["grow", "absent.png", "--model", "emos-dna-sto"], "there is no picture absent.png"),
+        (["grow", "😀", "--model", "emos-dna-sto", "--out", "growth.bmp"], "must end in .gif, .apng, .png"),
+        (["grow", "😀", "--model", "emos-dna-sto", "--grid", "2"], "too small for the seed"),
+        (["grow", "😀", "--model", "emos-dna-sto", "--mutation-rate", "-1"], "between 0 and 1"),
+        (["data", "verify", "--font", "absent.ttf"], "there is no font file absent.ttf"),
+        (["data", "info", "--names", "flags"], "unknown emoji subset 'flags'"),
+    ],
+)
+def test_bad_input_is_one_sentence_and_exit_2(ncam, shipped, arguments, message):
+    status, _, err = ncam(*arguments)
+    assert status == 2
+    assert message in err
+    assert err.startswith("ncam: ")
+    assert len(err.strip().splitlines()) == 1
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_cuda_without_one(ncam):
+    status, _, err = ncam("train", TINY.name, "--device", "cuda")
+    assert status == 2
+    assert "no CUDA device" in err
+
+
+def test_data_info(ncam):
+    status, out, _ = ncam("data", "info")
+    assert status == 0
+    assert "2948" in out
+    assert "😀\tgrinning_face" in ncam("data", "info", "--names", "emos")[1]
+
+
+def test_outside_a_checkout(monkeypatch, tmp_path):
+    monkeypatch.setenv("NCAM_HOME", str(tmp_path))
+    with pytest.raises(NcamError, match="run in a checkout, or set NCAM_HOME"):
+        checkpoint.shipped("full-dna-syn")
+    assert results.load() == {}

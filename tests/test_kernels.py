@@ -1,0 +1,246 @@
+"""The rollout: every backend agrees with the reference in float64, and the reference with the paper."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from ncamlib.errors import NcamError
+from ncamlib.kernels import Weights, cpu, perceive, reference, rollout, select_backend, step
+
+try:
+    cpu.library()
+    NATIVE = True
+except cpu.Unavailable:
+    NATIVE = False
+needs_native = pytest.mark.skipif(not NATIVE, reason="no C++ compiler")
+
+
+def case(batch, channels, hidden, height, width, steps, fire_rate=0.5, seed=0):
+    """A random state, automata of a trained size, a leak factor, masks."""
+    g = torch.Generator().manual_seed(seed)
+
+    def normal(*shape):
+        return torch.randn(*shape, generator=g)
+
+    state = 0.1 * normal(batch, channels, height, width)
+    state[:, 3:, height // 2, width // 2] += 1
+    weights = Weights(
+        normal(batch, hidden, 3 * channels) * (3 * channels) ** -0.5,
+        normal(batch, hidden) * 0.1,
+        normal(batch, channels, hidden) * hidden**-0.5 * 0.3,
+        normal(batch, channels) * 0.02,
+    )
+    masks = None if fire_rate == 1 else torch.rand(steps, batch, 1, height, width, generator=g) < fire_rate
+    return state, weights, torch.tensor(0.5), masks
+
+
+def values_and_gradients(backend, state, weights, leak, steps, masks, norm, dtype) -> list[Tensor]:
+    inputs = [t.detach().to(dtype).requires_grad_() for t in (state, *weights, leak)]
+    result = backend.rollout(inputs[0], Weights(*inputs[1:5]), inputs[5], steps, masks, norm)
+    probe = torch.randn(result.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    (result * probe.to(dtype)).sum().backward()
+    return [result.detach(), *(t.grad for t in inputs)]
+
+
+def nearest_kink(state, weights, leak, steps, masks, norm) -> float:
+    """The smallest |input| of a ReLU in the whole rollout, in float64."""
+    nearest = float("inf")
+    state, leak = state.double(), leak.double()
+    weights = Weights(*(w.double() for w in weights))
+    for t in range(steps):
+        maps = perceive(state).flatten(2)
+        maps = reference.normalise(maps) if norm else maps
+        nearest = min(nearest, torch.baddbmm(weights.b1.unsqueeze(2), weights.w1, maps).abs().min().item())
+        state = step(state, weights, leak, None if masks is None else masks[t], norm)
+    return nearest
+
+
+def assert_parity(arguments, norm=True, tolerance=1e-5):
+    state, weights, leak, steps, masks = arguments
+    exact = values_and_gradients(reference, state, weights, leak, steps, masks, norm, torch.float64)
+    native = values_and_gradients(cpu, state, weights, leak, steps, masks, norm, torch.float32)
+    names = ("state", "d state", "d w1", "d b1", "d w2", "d b2", "d leak")
+    # The leak factor's gradient is one sum over everything, with cancellation: it is judged by the
+    # sizes of the terms it sums, d w2 . w2 and d b2 . b2.
+    terms = (exact[4] * weights.w2).abs().sum() + (exact[5] * weights.b2).abs().sum()
+    # Within rounding of a ReLU's kink a unit may be on in one precision and off in the other: values
+    # stay close, gradients jump. Small cases have no such unit and are held to the full tolerance.
+    switch = nearest_kink(state, weights, leak, steps, masks, norm) < 1e-6
+    for name, a, b in zip(names, exact, native, strict=True):
+        allowed = 1e-2 if switch and name != "state" else tolerance
+        size = terms / leak if name == "d leak" else a.norm()
+        error = (a - b.double()).norm() / size.clamp_min(1e-12)
+        assert error < allowed, f"{name}: relative error {error:.1e}"
+
+
+@needs_native
+@pytest.mark.parametrize("fire_rate", [0.5, 1])
+@pytest.mark.parametrize("norm", [True, False])
+@pytest.mark.parametrize(
+    "shape", [(1, 16, 128, 64, 64, 4), (3, 16, 128, 20, 13, 12), (2, 32, 128, 16, 16, 6), (2, 12, 50, 9, 16, 6)]
+)
+def test_cpu_agrees_with_reference(shape, norm, fire_rate):
+    state, weights, leak, masks = case(*shape, fire_rate)
+    assert_parity((state, weights, leak, shape[-1], masks), norm)
+
+
+@needs_native
+@settings(max_examples=25, deadline=None)
+@given(
+    batch=st.integers(1, 3),
+    channels=st.integers(4, 32),
+    hidden=st.integers(1, 140),
+    height=st.integers(3, 20),
+    width=st.integers(3, 20),
+    steps=st.integers(1, 5),
+    fire_rate=st.sampled_from([0.1, 0.5, 0.9, 1]),
+    seed=st.integers(0, 9),
+)
+def test_cpu_agrees_for_any_shape(batch, channels, hidden, height, width, steps, fire_rate, seed):
+    state, weights, leak, masks = case(batch, channels, hidden, height, width, steps, fire_rate, seed)
+    assert_parity((state, weights, leak, steps, masks))
+
+
+@needs_native
+def test_cpu_agrees_over_many_steps():
+    state, weights, leak, masks = case(1, 16, 128, 24, 24, 96)
+    assert_parity((state, weights, leak * 0.2, 96, masks))
+
+
+@needs_native
+def test_cpu_agrees_far_from_zero():
+    """A channel far from zero: a one-pass variance would cancel."""
+    state, weights, leak, masks = case(2, 16, 128, 16, 16, 4)
+    state[:, 5] += 30
+    assert_parity((state, weights, leak, 4, masks), tolerance=1e-4)
+
+
+@needs_native
+def test_cpu_agrees_at_the_seed():
+    """Nearly constant maps: the variance at the seed is about one over the number of cells."""
+    _, weights, leak, masks = case(2, 16, 128, 32, 32, 6)
+    state = torch.zeros(2, 16, 32, 32)
+    state[:, 3:, 16, 16] = 1
+    assert_parity((state, weights, leak, 6, masks))
+
+
+@needs_native
+def test_cpu_is_deterministic():
+    state, weights, leak, masks = case(3, 16, 128, 16, 16, 5)
+    runs = [values_and_gradients(cpu, state, weights, leak, 5, masks, True, torch.float32) for _ in range(2)]
+    assert all(torch.equal(a, b) for a, b in zip(*runs, strict=True))
+
+
+@pytest.mark.parametrize("backend", ["reference", pytest.param("cpu", marks=needs_native)])
+class TestProperties:
+    """What holds for every backend."""
+
+    def test_zero_second_layer_changes_nothing(self, backend):
+        state, weights, leak, masks = case(2, 16, 128, 8, 8, 4)
+        still = weights._replace(w2=torch.zeros_like(weights.w2), b2=torch.zeros_like(weights.b2))
+        assert torch.equal(rollout(state, still, leak, 4, masks, backend=backend), state)
+
+    def test_cells_that_never_fire_stay(self, backend):
+        state, weights, leak, masks = case(2, 16, 128, 8, 8, 4)
+        masks[:, :, :, 3, 5] = False
+        grown = rollout(state, weights, leak, 4, masks, backend=backend)
+        assert torch.equal(grown[:, :, 3, 5], state[:, :, 3, 5])
+        assert not torch.equal(grown, state)
+
+    def test_permuting_the_batch_permutes_the_output(self, backend):
+        state, weights, leak, masks = case(3, 16, 128, 8, 8, 4)
+        order = torch.tensor([2, 0, 1])
+        grown = rollout(state, weights, leak, 4, masks, backend=backend)
+        permuted = Weights(*(w[order] for w in weights))
+        assert torch.allclose(
+            rollout(state[order], permuted, leak, 4, masks[:, order], backend=backend), grown[order], atol=1e-6
+        )
+
+    def test_two_halves_equal_the_whole(self, backend):
+        state, weights, leak, masks = case(2, 16, 128, 8, 8, 4)
+        half = rollout(state, weights, leak, 2, masks[:2], backend=backend)
+        assert torch.equal(
+            rollout(half, weights, leak, 2, masks[2:], backend=backend),
+            rollout(state, weights, leak, 4, masks, backend=backend),
+        )
+
+    def test_inputs_are_left_alone(self, backend):
+        state, weights, leak, masks = case(2, 16, 128, 8, 8, 4)
+        before = [t.clone() for t in (state, *weights, masks)]
+        rollout(state, weights, leak, 4, masks, backend=backend)
+        assert all(torch.equal(a, b) for a, b in zip(before, (state, *weights, masks), strict=True))
+
+    def test_nan_is_not_hidden(self, backend):
+        state, weights, leak, masks = case(1, 16, 128, 8, 8, 4)
+        weights.w1[0, 0, 0] = float("nan")
+        assert rollout(state, weights, leak, 4, masks, backend=backend).isnan().any()
+
+
+def test_reference_perceives_like_a_convolution():
+    """Sobel x answers to change along x, with the sign of Growing NCA's filters."""
+    state = torch.randn(2, 5, 7, 9, dtype=torch.float64)
+    sobel = torch.tensor([[-1.0, 0, 1], [-2, 0, 2], [-1, 0, 1]], dtype=torch.float64) / 8
+    expected = [
+        state,
+        F.conv2d(state, sobel.expand(5, 1, 3, 3), padding=1, groups=5),
+        F.conv2d(state, sobel.T.expand(5, 1, 3, 3), padding=1, groups=5),
+    ]
+    torch.testing.assert_close(perceive(state), torch.cat(expected, 1))
+    ramp = torch.arange(9.0).expand(1, 1, 7, 9)
+    assert (perceive(ramp)[0, 1, 1:-1, 1:-1] == 1).all()
+    assert (perceive(ramp)[0, 2, 1:-1, 1:-1] == 0).all()
+
+
+def test_reference_step_equals_grouped_convolutions():
+    """The step against another formulation: grouped convolutions and F.instance_norm."""
+    state, weights, leak, masks = (
+        t.double() if isinstance(t, Tensor) and t.is_floating_point() else t for t in case(2, 16, 32, 8, 8, 1)
+    )
+    weights = Weights(*(w.double() for w in weights))
+    maps = F.instance_norm(perceive(state), eps=1e-5).reshape(1, 96, 8, 8)
+    hidden = F.relu(F.conv2d(maps, weights.w1.reshape(64, 48, 1, 1), weights.b1.reshape(-1), groups=2))
+    update = F.conv2d(hidden, weights.w2.reshape(32, 32, 1, 1), weights.b2.reshape(-1), groups=2).view(2, 16, 8, 8)
+    torch.testing.assert_close(step(state, weights, leak, masks[0]), state + leak * masks[0] * update)
+
+
+def test_reference_is_twice_differentiable():
+    state, weights, leak, masks = case(1, 4, 3, 3, 3, 1)
+    inputs = [t.double().requires_grad_() for t in (state, *weights, leak)]
+
+    def function(x, w1, b1, w2, b2, factor):
+        return step(x, Weights(w1, b1, w2, b2), factor, masks[0])
+
+    assert torch.autograd.gradcheck(function, inputs)
+    assert torch.autograd.gradgradcheck(function, inputs, atol=1e-4)
+
+
+def test_backend_choice(monkeypatch):
+    state = torch.zeros(1, 16, 8, 8)
+    monkeypatch.setenv("NCAM_BACKEND", "reference")
+    assert select_backend(state) == "reference"
+    assert select_backend(state.double(), backend="auto") == "reference"
+    with pytest.raises(NcamError, match="choose one of auto, reference, cpu"):
+        select_backend(state, backend="gpu")
+    with pytest.raises(NcamError, match=r"cannot run this rollout.*float64"):
+        select_backend(state.double(), backend="cpu")
+
+
+def test_without_a_compiler_the_reference_serves(monkeypatch, tmp_path):
+    import ncamlib.kernels as kernels
+
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("CXX", raising=False)
+    monkeypatch.delenv("NCAM_BACKEND", raising=False)
+    cpu.library.cache_clear()
+    kernels._native.cache_clear()
+    try:
+        with pytest.warns(UserWarning, match=r"no C\+\+ compiler.*plain PyTorch"):
+            assert select_backend(torch.zeros(1, 16, 8, 8)) == "reference"
+        with pytest.raises(NcamError, match="could not be built"):
+            select_backend(torch.zeros(1, 16, 8, 8), backend="cpu")
+    finally:
+        cpu.library.cache_clear()
+        kernels._native.cache_clear()

@@ -1,0 +1,237 @@
+"""The parts of the auto-encoder and the whole: shapes, properties, every switch of the paper."""
+
+import dataclasses
+
+import pytest
+import torch
+
+from ncamlib import dna
+from ncamlib.autoencoder import NCAM, build
+from ncamlib.blocks import Leak, cb1, cb1_1d, cb3, fcb
+from ncamlib.config import Experiment, ModelConfig, from_dict, to_dict
+from ncamlib.encoder import slice_means
+from ncamlib.errors import NcamError
+from ncamlib.experiments import EXPERIMENTS, experiment
+from ncamlib.nca import draw_masks, seed, weight_shapes
+from ncamlib.predictor import Predictor
+
+SMALL = ModelConfig(image_size=16, embedding=24, filters=4, hidden=32, steps=4)
+
+
+def small(**changes) -> ModelConfig:
+    return dataclasses.replace(SMALL, **changes)
+
+
+@pytest.fixture
+def images():
+    return torch.rand(3, 4, 16, 16, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"code": "ce"},
+        {"code": "single"},
+        {"fire_rate": 1.0},
+        {"channels": 32},
+        {"leak": False},
+        {"norm": False},
+        {"slices": False},
+        {"embedding": 12},
+        {"letters": 4, "alphabet": 2},
+    ],
+)
+def test_every_switch_runs_forward_and_backward(changes, images):
+    torch.manual_seed(0)
+    config = small(**changes)
+    model = build(config)
+    model.start(images, torch.Generator().manual_seed(0))
+    grown = model(images, model.draw_mutation(3, 0.5), model.draw_masks(4, 3, 16))
+    assert grown.shape == (3, 4, 16, 16)
+    grown.square().mean().backward()
+    for name, parameter in model.named_parameters():
+        assert parameter.grad is not None, name
+        assert parameter.grad.isfinite().all(), name
+    assert any("leak" in name for name, _ in model.named_parameters()) == config.leak
+
+
+def test_rgb_images():
+    model = build(small(image_channels=3))
+    assert model(torch.rand(2, 3, 16, 16)).shape == (2, 3, 16, 16)
+
+
+@pytest.mark.parametrize("grid", [16, 24, 48])
+def test_any_grid_at_rollout(grid, images):
+    assert build(SMALL)(images, grid=grid).shape == (3, 4, grid, grid)
+
+
+def test_growth_ends_where_the_rollout_ends(images):
+    model = build(SMALL)
+    masks = model.draw_masks(7, 3, 16, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        weights = model.weights(images)
+        states = model.growth(weights, 7, masks, every=3)
+        assert states.shape == (4, 3, 16, 16, 16)
+        assert torch.equal(states[-1], model.grow(weights, 7, masks))
+    assert torch.equal(states[0], seed(SMALL, 3, 16, 16))
+
+
+@pytest.mark.parametrize("block", [cb1, cb3])
+def test_convolution_blocks_keep_their_shape(block):
+    x = torch.randn(2, 8, 5, 6)
+    assert block(8)(x).shape == x.shape
+
+
+def test_inner_widths_are_the_papers():
+    assert cb3(8).inner.out_channels == 16
+    assert cb1(8).inner.out_channels == 32
+    assert cb1_1d(8).inner.out_features == 32
+    assert fcb(8).inner.out_features == 8
+
+
+def test_leak_factor_starts_at_a_tenth_and_stays_in_its_range():
+    leak = Leak()
+    assert leak().item() == pytest.approx(0.1)
+    with torch.no_grad():
+        leak.log.fill_(100)
+        assert leak().item() == pytest.approx(1e3)
+        leak.log.fill_(-100)
+        assert leak().item() == pytest.approx(1e-3)
+    assert Leak(learnable=False)().item() == 1
+    assert not list(Leak(learnable=False).parameters())
+
+
+def test_slice_means():
+    maps = torch.arange(2.0 * 3 * 4).reshape(1, 2, 3, 4)
+    means = slice_means(maps)
+    assert means.shape == (1, 2 + 2 * 4 + 2 * 3 + 3 * 4)
+    assert means[0, 0] == maps[0, 0].mean()
+    assert torch.equal(means[0, 2:10], maps.mean(2).flatten())
+    assert torch.equal(means[0, 10:16], maps.mean(3).flatten())
+    assert torch.equal(means[0, 16:], maps.mean(1).flatten())
+
+
+def test_start_spreads_the_embedding(images):
+    torch.manual_seed(0)
+    model = NCAM(small(code="ce"))
+    model.start(images, torch.Generator())
+    assert 0.5 < model.encode(images).std(0).mean() < 2
+
+
+def test_codes_share_one_interface(images):
+    continuous, letters = NCAM(small(code="ce")), NCAM(SMALL)
+    assert continuous.encode(images).shape == (3, 24)
+    code = letters.encode(images)
+    assert code.shape == (3, 24, 16, 4)
+    torch.testing.assert_close(code.sum(-1), torch.ones(3, 24, 16))
+    assert letters.decode(code).w1.shape == continuous.decode(continuous.encode(images)).w1.shape == (3, 32, 48)
+    assert continuous.draw_mutation(3, 0.5) is None
+
+
+def test_genes_are_independent(images):
+    """Changing one embedding value changes its own gene only, and back."""
+    code = dna.DNACode(SMALL)
+    embedding = torch.randn(1, 24)
+    other = embedding.clone()
+    other[0, 5] += 1
+    changed = (code.encode(embedding) != code.encode(other)).any(-1).any(-1)[0]
+    assert changed.nonzero().flatten().tolist() == [5]
+
+
+def test_mutation_rate():
+    """At rate r a share r of letters is redrawn, so a share 3r/4 differs."""
+    code = torch.nn.functional.one_hot(torch.zeros(1, 500, 16, dtype=torch.long), 4).float()
+    for rate in (0.0, 0.3, 1.0):
+        mutation = dna.draw_mutation((1, 500, 16), rate, generator=torch.Generator().manual_seed(0))
+        assert (mutation >= 0).float().mean().item() == pytest.approx(rate, abs=0.02)
+        mutated = dna.mutate(code, mutation)
+        assert (mutated.argmax(-1) != 0).float().mean().item() == pytest.approx(0.75 * rate, abs=0.02)
+        assert torch.equal(mutated.sum(-1), torch.ones(1, 500, 16))
+    assert dna.mutate(code, None) is code
+
+
+def test_none_letters_are_ignored():
+    """A "none" letter says nothing: it reads as the average over the alphabet, hard or soft."""
+    module = dna.DNACode(SMALL)
+    code = module.encode(torch.randn(2, 24))
+    none = code.clone()
+    none[:, 3, :5] = 0
+    average = code.clone()
+    average[:, 3, :5] = 0.25
+    torch.testing.assert_close(module.decode(none), module.decode(average))
+    hard = dna.harden(none)
+    assert torch.equal(hard[:, 3, :5], torch.zeros(2, 5, 4))
+    assert torch.equal(hard.sum(-1)[:, 4], torch.ones(2, 16))
+
+
+def test_started_code_carries_values_through_noise(monkeypatch):
+    """After its start, half of the letters random cost less than a quarter of the variance."""
+    monkeypatch.setattr(dna, "START_STEPS", 400)
+    torch.manual_seed(0)
+    error = dna.DNACode(ModelConfig()).start(torch.Generator().manual_seed(0))
+    assert error < 0.25
+
+
+def test_predictor_fills_what_the_automaton_states():
+    torch.manual_seed(0)
+    config = small(channels=20, hidden=40)
+    weights = Predictor(config)(torch.randn(5, 24))
+    for name, shape in weight_shapes(config).items():
+        assert getattr(weights, name).shape == (5, *shape)
+    assert (weights.b2 == 0).all(), "the outermost bias starts at zero"
+
+
+def test_seed():
+    state = seed(ModelConfig(), 2, 9, 12)
+    assert state.shape == (2, 16, 9, 12)
+    assert state.sum() == 2 * 13
+    assert (state[:, 3:, 4, 6] == 1).all()
+    with pytest.raises(NcamError, match="too small for the seed"):
+        seed(ModelConfig(), 1, 2, 64)
+
+
+def test_masks():
+    assert draw_masks(3, 2, 8, 8, 1.0) is None
+    whole = draw_masks(6, 2, 8, 8, 0.5, torch.Generator().manual_seed(0))
+    assert whole.shape == (6, 2, 1, 8, 8)
+    generator = torch.Generator().manual_seed(0)
+    parts = [draw_masks(2, 2, 8, 8, 0.5, generator), draw_masks(4, 2, 8, 8, 0.5, generator)]
+    assert torch.equal(torch.cat(parts), whole)
+    assert draw_masks(50, 2, 16, 16, 0.2).float().mean().item() == pytest.approx(0.2, abs=0.02)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"code": "rna"}, "unknown code 'rna': choose one of ce, dna, single"),
+        ({"channels": 4}, "more than its 4 visible"),
+        ({"fire_rate": 0.0}, "above 0"),
+        ({"image_channels": 1}, "must be 3"),
+        ({"steps": 0}, "at least 1"),
+    ],
+)
+def test_impossible_settings_are_refused(changes, message):
+    with pytest.raises(NcamError, match=message):
+        small(**changes)
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_experiments_survive_json(name):
+    assert from_dict(Experiment, to_dict(experiment(name))) == experiment(name)
+    images, code, update = name.split("-")[:3]
+    assert experiment(name).images == images
+    assert experiment(name).model.code == code
+    assert experiment(name).model.fire_rate == {"sto": 0.5, "syn": 1.0}[update]
+
+
+def test_unknown_fields_are_refused():
+    with pytest.raises(NcamError, match="unknown ModelConfig field 'depth': choose one of image_channels"):
+        from_dict(ModelConfig, {"depth": 3})
+    with pytest.raises(NcamError, match="steps is '9': expected int"):
+        from_dict(ModelConfig, {"steps": "9"})
+
+
+def test_unknown_experiment_lists_the_choices():
+    with pytest.raises(NcamError, match=r"unknown experiment 'full-rna': choose one of .*full-dna-syn"):
+        experiment("full-rna")
