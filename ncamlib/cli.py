@@ -48,9 +48,9 @@ def parse_duration(text: str | None) -> float | None:
 
 def choose_backend(name: str) -> None:
     """Fix the backend for this process."""
+    select_backend(torch.empty(1, 16, 3, 3), backend=name)  # an unknown or unusable one fails here
     if name != "auto":
         os.environ["NCAM_BACKEND"] = name
-    select_backend(torch.empty(1, 16, 3, 3))  # an unknown or unusable one fails here
 
 
 @app.command("list")

@@ -64,26 +64,24 @@ def save_growth(path: Path, frames: Tensor, scale: int = 4, milliseconds: int = 
     write_atomically(path, buffer.getvalue())
 
 
-def growth_strip(frames: Tensor, steps: Sequence[int], targets: Tensor, labels: Sequence[str]) -> Any:
+def growth_strip(frames: Tensor, titles: Sequence[Any], targets: Tensor) -> Any:
     """Fig. 2: one row per image, growth from left to right, the target last. Returns a matplotlib figure.
 
-    frames (F, N, 3 or 4, H, W), one per entry of `steps`; targets (N, 3 or 4, H, W).
+    frames (F, N, 3 or 4, H, W), one per title; targets (N, 3 or 4, H, W).
     """
     import matplotlib.pyplot as plt
 
-    count, rows = len(steps), targets.shape[0]
-    figure, axes = plt.subplots(rows, count + 1, figsize=(0.9 * (count + 1), 0.95 * rows + 0.25), squeeze=False)
-    for row in range(rows):
-        shown = [*frames[:, row], targets[row]]
-        for column, (axis, image) in enumerate(zip(axes[row], shown, strict=True)):
+    rows, columns = len(targets), len(titles) + 1
+    height = 0.9 * rows + 0.25
+    figure, axes = plt.subplots(rows, columns, figsize=(0.9 * columns, height), squeeze=False)
+    for row, target in enumerate(targets):
+        for axis, image in zip(axes[row], [*frames[:, row], target], strict=True):
             axis.imshow(over_white(image).clamp(0, 1).permute(1, 2, 0), interpolation="nearest")
             axis.set(xticks=[], yticks=[])
-            if row == 0:
-                axis.set_title(f"{steps[column]}" if column < count else "target", fontsize=9)
-        axes[row, 0].set_ylabel(labels[row], fontsize=8, rotation=0, ha="right", va="center")
-    figure.subplots_adjust(
-        left=0.16, right=0.995, top=1 - 0.25 / figure.get_figheight(), bottom=0.01, wspace=0.06, hspace=0.06
-    )
+            axis.spines[:].set_color("0.8")
+    for axis, title in zip(axes[0], [*titles, "target"], strict=True):
+        axis.set_title(str(title), fontsize=9)
+    figure.subplots_adjust(left=0.003, right=0.997, top=1 - 0.25 / height, bottom=0.005, wspace=0.05, hspace=0.05)
     return figure
 
 
@@ -122,3 +120,17 @@ def picture_parameters(path: Path) -> dict[str, Any]:
     with Image.open(path) as picture:
         assert isinstance(picture, PngImagePlugin.PngImageFile)
         return json.loads(picture.text["Description"])
+
+
+def mutation_curves(curves: dict[str, Sequence[tuple[float, float]]]) -> Any:
+    """MSE against the share of mutated letters, one line per experiment. Returns a matplotlib figure."""
+    import matplotlib.pyplot as plt
+
+    figure, axis = plt.subplots(figsize=(5.5, 3.2))
+    for (name, curve), style in zip(curves.items(), ("o-", "s--", "^:", "d-."), strict=False):
+        axis.plot(*zip(*curve, strict=True), style, label=name, markersize=4)
+    axis.axvline(0.5, color="0.7", linewidth=1, zorder=0)
+    axis.set(xlabel="mutation rate", ylabel="MSE", ylim=(0, None))
+    axis.legend(frameon=False)
+    figure.tight_layout()
+    return figure

@@ -104,20 +104,14 @@ def markdown(rows: list[dict[str, Any]]) -> str:
     def number(value: float | None) -> str:
         return "–" if value is None else f"{value:.4f}"
 
-    lines = [
-        "| experiment | paper's MSE | our MSE | PSNR (dB) | images | training | commit |",
-        "|---|---|---|---|---|---|---|",
-    ]
+    lines = ["| experiment | paper | ours | PSNR (dB) | training of ours |", "|---|---|---|---|---|"]
     for row in rows:
         trained = row["mse"] is not None
-        training = (
-            f"{row['train_steps']} steps, {row['minutes']:.0f} min, {row['device']}" if trained else "not trained yet"
-        )
-        lines.append(
-            f"| `{row['name']}` | {number(row['paper_mse'])} | {number(row['mse'])} | "
-            f"{format(row['psnr'], '.1f') if trained else '–'} | {row['images'] if trained else '–'} | {training} | "
-            f"{row['commit'] if trained else '–'} |"
-        )
+        psnr, training = "–", "–"
+        if trained:
+            psnr, device = f"{row['psnr']:.1f}", row["device"].split(",")[0]
+            training = f"{row['train_steps']:,} steps, {row['minutes']:.0f} min, {device}, {row['commit']}"
+        lines.append(f"| `{row['name']}` | {number(row['paper_mse'])} | {number(row['mse'])} | {psnr} | {training} |")
     return "\n".join(lines)
 
 

@@ -15,7 +15,7 @@ PACKAGE = ROOT / "ncamlib"
 LAYERS = [
     {"errors"},
     {"config", "blocks", "kernels", "provenance"},
-    {"nca", "encoder", "dna", "datasets", "noto", "experiments"},
+    {"nca", "encoder", "dna", "datasets", "noto", "experiments", "parameters"},
     {"predictor"},
     {"autoencoder"},
     {"checkpoint", "evaluate"},

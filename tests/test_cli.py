@@ -22,7 +22,7 @@ def ncam(monkeypatch, capsys, tmp_path):
     """Call `ncam` with arguments: (exit status, stdout, stderr). Runs in an empty folder, on a tiny experiment."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("NCAM_HOME", str(tmp_path))
-    monkeypatch.delenv("NCAM_BACKEND", raising=False)
+    monkeypatch.setenv("NCAM_BACKEND", "auto")
     (tmp_path / "_toc.yml").touch()
     monkeypatch.setitem(experiments.EXPERIMENTS, TINY.name, TINY)
 

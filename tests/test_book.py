@@ -1,0 +1,142 @@
+"""The built book, as a browser sees it: no error, nothing missing, nothing asked of another host."""
+
+import functools
+import html.parser
+import http.server
+import json
+import re
+import shutil
+import subprocess
+import threading
+import urllib.parse
+from pathlib import Path
+
+import pytest
+import yaml
+
+from ncamlib import results
+
+ROOT = Path(__file__).resolve().parent.parent
+BUILT = ROOT / "_build" / "html"
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+FLAGS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--disable-extensions",
+    "--virtual-time-budget=4000",
+    "--enable-logging=stderr",
+    "--dump-dom",
+]
+
+toc = yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8"))
+PAGES = [toc["root"], *(chapter["file"] for chapter in toc["chapters"])]
+built = pytest.mark.skipif(not BUILT.exists(), reason="the book is not built: run make book")
+
+
+class Page(html.parser.HTMLParser):
+    """What a page loads, where it links to, the anchors it has, its pictures without a description."""
+
+    def __init__(self, text: str):
+        super().__init__()
+        self.loads, self.links, self.anchors, self.undescribed = [], [], set(), []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        values = dict(attributes)
+        self.anchors |= {values["id"]} if "id" in values else set()
+        if tag in ("script", "img", "iframe", "source") and values.get("src"):
+            self.loads.append(values["src"])
+        if tag == "link" and values.get("rel") not in ("canonical", "search", "index", "next", "prev", "author"):
+            self.loads.append(values.get("href", ""))
+        if tag == "a" and values.get("href"):
+            self.links.append(values["href"])
+        if tag == "img" and not values.get("alt"):
+            self.undescribed.append(values.get("src"))
+
+
+@functools.cache
+def parse(file: Path) -> Page:
+    return Page(file.read_text(encoding="utf-8"))
+
+
+@built
+@pytest.mark.parametrize("page", PAGES)
+class TestPages:
+    def test_loads_nothing_from_elsewhere(self, page):
+        for target in parse(BUILT / f"{page}.html").loads:
+            assert not re.match(r"(https?:)?//", target), f"{page} loads {target}"
+
+    def test_pictures_are_described(self, page):
+        assert not parse(BUILT / f"{page}.html").undescribed
+
+    def test_links_lead_somewhere(self, page):
+        here = BUILT / f"{page}.html"
+        for link in parse(here).links:
+            url = urllib.parse.urlsplit(link)
+            if url.scheme or url.netloc:
+                continue
+            target = (here.parent / urllib.parse.unquote(url.path)).resolve() if url.path else here
+            assert target.exists(), f"{page} links to {link}"
+            if url.fragment and target.suffix == ".html":
+                assert urllib.parse.unquote(url.fragment) in parse(target).anchors, f"{page} links to {link}"
+
+    @pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium")
+    def test_browser_shows_it_without_complaint(self, page, site, tmp_path):
+        address, missing = site
+        log = tmp_path / "net.json"
+        command = [CHROMIUM, *FLAGS, f"--user-data-dir={tmp_path}/profile", f"--log-net-log={log}"]
+        shown = subprocess.run(
+            [*command, f"{address}/{page}.html"], capture_output=True, text=True, timeout=120, check=True
+        )
+        assert "<h1" in shown.stdout
+        complaints = [
+            line for line in shown.stderr.splitlines() if "CONSOLE" in line and re.search("error|uncaught", line, re.I)
+        ]
+        assert not complaints
+        assert not missing, f"missing: {missing}"
+        assert requested_hosts(log) == {urllib.parse.urlsplit(address).netloc}
+
+
+def requested_hosts(log: Path) -> set[str]:
+    """Every host that the page asked for anything, from Chromium's own network log."""
+    text = log.read_text(encoding="utf-8")
+    content = json.loads(text if text.rstrip().endswith("}") else text.rstrip().rstrip(",") + "]}")
+    starts = content["constants"]["logEventTypes"]["URL_REQUEST_START_JOB"]
+    events = [e for e in content["events"] if e["type"] == starts and "params" in e]
+    page = [e for e in events if "initiator" in e["params"] and e["params"].get("initiator") != "not an origin"]
+    urls = [urllib.parse.urlsplit(e["params"]["url"]) for e in page]
+    return {url.netloc for url in urls if url.scheme in ("http", "https", "ws", "wss")}
+
+
+@pytest.fixture(scope="module")
+def site():
+    """The built book on a local port, and the paths that were asked for in vain."""
+    missing = []
+
+    class Handler(http.server.SimpleHTTPRequestHandler):
+        def send_error(self, code, *rest):
+            if not self.path.endswith("favicon.ico"):
+                missing.append(self.path)
+            super().send_error(code, *rest)
+
+        def log_message(self, *_):
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Handler, directory=BUILT))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}", missing
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.mark.parametrize("file", ["README.md", "book/intro.md"])
+def test_tables_are_rendered_from_the_recorded_results(file):
+    text = (ROOT / file).read_text(encoding="utf-8")
+    table = text.split(results.BEGIN)[1].split(results.END)[0].strip()
+    assert table == results.markdown(results.summary()), "run make results"
