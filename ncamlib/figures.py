@@ -93,7 +93,7 @@ def channel_grid(state: Tensor, names: Sequence[str] | None = None) -> Any:
     names = names or [*"RGBA", *(f"hidden {i}" for i in range(1, count - 3))]
     columns = 8
     rows = -(-count // columns)
-    figure, axes = plt.subplots(rows, columns, figsize=(8, 1.15 * rows), squeeze=False)
+    figure, axes = plt.subplots(rows, columns, figsize=(8, 1.3 * rows), squeeze=False)
     for axis in axes.flat:
         axis.set_axis_off()
     for axis, channel, name in zip(axes.flat, state, names, strict=False):

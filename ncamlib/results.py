@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ncamlib import datasets
 from ncamlib.checkpoint import write_atomically
 from ncamlib.config import from_dict, to_dict
 from ncamlib.errors import NcamError
@@ -86,7 +87,7 @@ def summary() -> list[dict[str, Any]]:
                 "mse": result and result.mse,
                 "mse_rgb_white": result and result.mse_rgb_white,
                 "psnr": result and result.psnr,
-                "images": result and result.images,
+                "images": datasets.count(experiment.images),
                 "train_steps": result and result.train_steps,
                 "minutes": result and result.minutes,
                 "device": result and result.device,

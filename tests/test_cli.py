@@ -64,7 +64,9 @@ def test_list(ncam):
     rows = json.loads(out)
     assert status == 0
     assert {"name", "paper_mse", "mse", "images", "minutes", "device"} <= rows[0].keys()
-    assert {row["name"]: row["paper_mse"] for row in rows}["full-dna-syn"] == 0.00262
+    by_name = {row["name"]: row for row in rows}
+    assert (by_name["full-dna-syn"]["paper_mse"], by_name["full-dna-syn"]["images"]) == (0.00262, 2948)
+    assert (by_name["cifar10-ce-syn"]["images"], by_name["lizard-single-sto"]["images"]) == (50_000, 1)
     assert all(row["mse"] is None for row in rows), "nothing is recorded here"
     assert "cifar10-ce-syn" in ncam("list")[1]
 
