@@ -1,7 +1,13 @@
 """Rules for all tests: the same examples on every run, a short initial fit of the DNA code."""
 
+import os
+
 import pytest
+import torch
 from hypothesis import settings
+
+if not torch.cuda.is_available():
+    os.environ["TRITON_INTERPRET"] = "1"  # before the kernels are imported: they then run on the CPU
 
 from ncamlib import dna
 

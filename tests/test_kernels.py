@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from ncamlib.errors import NcamError
-from ncamlib.kernels import Weights, cpu, perceive, reference, rollout, select_backend, step
+from ncamlib.kernels import Weights, cpu, perceive, reference, rollout, select_backend, step, triton
 
 try:
     cpu.library()
@@ -16,6 +16,11 @@ try:
 except cpu.Unavailable:
     NATIVE = False
 needs_native = pytest.mark.skipif(not NATIVE, reason="no C++ compiler")
+needs_triton = pytest.mark.skipif(not triton.available(), reason="triton is not installed")
+DEVICE = {"reference": "cpu", "cpu": "cpu", "triton": "cpu" if triton.INTERPRETED else "cuda"}
+fast = pytest.mark.parametrize(
+    "backend", [pytest.param("cpu", marks=needs_native), pytest.param("triton", marks=needs_triton)]
+)
 
 
 def case(batch, channels, hidden, height, width, steps, fire_rate=0.5, seed=0):
@@ -37,12 +42,14 @@ def case(batch, channels, hidden, height, width, steps, fire_rate=0.5, seed=0):
     return state, weights, torch.tensor(0.5), masks
 
 
-def values_and_gradients(backend, state, weights, leak, steps, masks, norm, dtype) -> list[Tensor]:
-    inputs = [t.detach().to(dtype).requires_grad_() for t in (state, *weights, leak)]
-    result = backend.rollout(inputs[0], Weights(*inputs[1:5]), inputs[5], steps, masks, norm)
+def values_and_gradients(backend, state, weights, leak, steps, masks, norm, dtype=torch.float32) -> list[Tensor]:
+    device = DEVICE[backend]
+    inputs = [t.detach().to(device, dtype).requires_grad_() for t in (state, *weights, leak)]
+    masks = None if masks is None else masks.to(device)
+    result = rollout(inputs[0], Weights(*inputs[1:5]), inputs[5], steps, masks, norm, backend)
     probe = torch.randn(result.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-    (result * probe.to(dtype)).sum().backward()
-    return [result.detach(), *(t.grad for t in inputs)]
+    (result * probe.to(device, dtype)).sum().backward()
+    return [result.detach().cpu(), *(t.grad.cpu() for t in inputs)]
 
 
 def nearest_kink(state, weights, leak, steps, masks, norm) -> float:
@@ -58,10 +65,10 @@ def nearest_kink(state, weights, leak, steps, masks, norm) -> float:
     return nearest
 
 
-def assert_parity(arguments, norm=True, tolerance=1e-5):
+def assert_parity(backend, arguments, norm=True, tolerance=1e-5):
     state, weights, leak, steps, masks = arguments
-    exact = values_and_gradients(reference, state, weights, leak, steps, masks, norm, torch.float64)
-    native = values_and_gradients(cpu, state, weights, leak, steps, masks, norm, torch.float32)
+    exact = values_and_gradients("reference", state, weights, leak, steps, masks, norm, torch.float64)
+    native = values_and_gradients(backend, state, weights, leak, steps, masks, norm)
     names = ("state", "d state", "d w1", "d b1", "d w2", "d b2", "d leak")
     # The leak factor's gradient is one sum over everything, with cancellation: it is judged by the
     # sizes of the terms it sums, d w2 . w2 and d b2 . b2.
@@ -76,18 +83,20 @@ def assert_parity(arguments, norm=True, tolerance=1e-5):
         assert error < allowed, f"{name}: relative error {error:.1e}"
 
 
-@needs_native
+@fast
 @pytest.mark.parametrize("fire_rate", [0.5, 1])
 @pytest.mark.parametrize("norm", [True, False])
 @pytest.mark.parametrize(
-    "shape", [(1, 16, 128, 64, 64, 4), (3, 16, 128, 20, 13, 12), (2, 32, 128, 16, 16, 6), (2, 12, 50, 9, 16, 6)]
+    "shape", [(1, 16, 128, 64, 64, 3), (3, 16, 128, 20, 13, 6), (2, 32, 128, 16, 16, 2), (2, 12, 50, 9, 16, 3)]
 )
-def test_cpu_agrees_with_reference(shape, norm, fire_rate):
+def test_agrees_with_reference(backend, shape, norm, fire_rate):
+    if backend == "triton" and triton.INTERPRETED and shape[0] != 2:
+        pytest.skip("too slow for Triton's interpreter")
     state, weights, leak, masks = case(*shape, fire_rate)
-    assert_parity((state, weights, leak, shape[-1], masks), norm)
+    assert_parity(backend, (state, weights, leak, shape[-1], masks), norm)
 
 
-@needs_native
+@fast
 @settings(max_examples=25, deadline=None)
 @given(
     batch=st.integers(1, 3),
@@ -99,59 +108,70 @@ def test_cpu_agrees_with_reference(shape, norm, fire_rate):
     fire_rate=st.sampled_from([0.1, 0.5, 0.9, 1]),
     seed=st.integers(0, 9),
 )
-def test_cpu_agrees_for_any_shape(batch, channels, hidden, height, width, steps, fire_rate, seed):
+def test_agrees_for_any_shape(backend, batch, channels, hidden, height, width, steps, fire_rate, seed):
+    if backend == "triton" and triton.INTERPRETED:  # which pays per operation
+        batch, steps, height, width = 1, min(steps, 2), min(height, 9), min(width, 9)
     state, weights, leak, masks = case(batch, channels, hidden, height, width, steps, fire_rate, seed)
-    assert_parity((state, weights, leak, steps, masks))
+    assert_parity(backend, (state, weights, leak, steps, masks))
 
 
-@needs_native
-def test_cpu_agrees_over_many_steps():
-    state, weights, leak, masks = case(1, 16, 128, 24, 24, 96)
-    assert_parity((state, weights, leak * 0.2, 96, masks))
+@fast
+def test_agrees_over_many_steps(backend):
+    steps = 12 if backend == "triton" and triton.INTERPRETED else 96
+    state, weights, leak, masks = case(1, 16, 128, 12, 12, steps)
+    assert_parity(backend, (state, weights, leak * 0.2, steps, masks))
 
 
-@needs_native
-def test_cpu_agrees_far_from_zero():
+@fast
+def test_agrees_far_from_zero(backend):
     """A channel far from zero: a one-pass variance would cancel."""
-    state, weights, leak, masks = case(2, 16, 128, 16, 16, 4)
+    state, weights, leak, masks = case(2, 16, 128, 12, 12, 3)
     state[:, 5] += 30
-    assert_parity((state, weights, leak, 4, masks), tolerance=1e-4)
+    assert_parity(backend, (state, weights, leak, 3, masks), tolerance=1e-4)
 
 
-@needs_native
-def test_cpu_agrees_at_the_seed():
+@fast
+def test_agrees_at_the_seed(backend):
     """Nearly constant maps: the variance at the seed is about one over the number of cells."""
-    _, weights, leak, masks = case(2, 16, 128, 32, 32, 6)
-    state = torch.zeros(2, 16, 32, 32)
-    state[:, 3:, 16, 16] = 1
-    assert_parity((state, weights, leak, 6, masks))
+    _, weights, leak, masks = case(1, 16, 128, 24, 24, 3)
+    state = torch.zeros(1, 16, 24, 24)
+    state[:, 3:, 12, 12] = 1
+    assert_parity(backend, (state, weights, leak, 3, masks))
 
 
-@needs_native
-def test_cpu_is_deterministic():
-    state, weights, leak, masks = case(3, 16, 128, 16, 16, 5)
-    runs = [values_and_gradients(cpu, state, weights, leak, 5, masks, True, torch.float32) for _ in range(2)]
+@fast
+def test_is_deterministic(backend):
+    state, weights, leak, masks = case(3, 16, 128, 10, 10, 3)
+    runs = [values_and_gradients(backend, state, weights, leak, 3, masks, True) for _ in range(2)]
     assert all(torch.equal(a, b) for a, b in zip(*runs, strict=True))
 
 
-@pytest.mark.parametrize("backend", ["reference", pytest.param("cpu", marks=needs_native)])
+@pytest.mark.parametrize(
+    "backend",
+    ["reference", pytest.param("cpu", marks=needs_native), pytest.param("triton", marks=needs_triton)],
+)
 class TestProperties:
     """What holds for every backend."""
 
+    def case(self, backend, batch):
+        state, weights, leak, masks = case(batch, 16, 128, 8, 8, 4)
+        device = DEVICE[backend]
+        return state.to(device), Weights(*(w.to(device) for w in weights)), leak.to(device), masks.to(device)
+
     def test_zero_second_layer_changes_nothing(self, backend):
-        state, weights, leak, masks = case(2, 16, 128, 8, 8, 4)
+        state, weights, leak, masks = self.case(backend, 2)
         still = weights._replace(w2=torch.zeros_like(weights.w2), b2=torch.zeros_like(weights.b2))
         assert torch.equal(rollout(state, still, leak, 4, masks, backend=backend), state)
 
     def test_cells_that_never_fire_stay(self, backend):
-        state, weights, leak, masks = case(2, 16, 128, 8, 8, 4)
+        state, weights, leak, masks = self.case(backend, 2)
         masks[:, :, :, 3, 5] = False
         grown = rollout(state, weights, leak, 4, masks, backend=backend)
         assert torch.equal(grown[:, :, 3, 5], state[:, :, 3, 5])
         assert not torch.equal(grown, state)
 
     def test_permuting_the_batch_permutes_the_output(self, backend):
-        state, weights, leak, masks = case(3, 16, 128, 8, 8, 4)
+        state, weights, leak, masks = self.case(backend, 3)
         order = torch.tensor([2, 0, 1])
         grown = rollout(state, weights, leak, 4, masks, backend=backend)
         permuted = Weights(*(w[order] for w in weights))
@@ -160,7 +180,7 @@ class TestProperties:
         )
 
     def test_two_halves_equal_the_whole(self, backend):
-        state, weights, leak, masks = case(2, 16, 128, 8, 8, 4)
+        state, weights, leak, masks = self.case(backend, 2)
         half = rollout(state, weights, leak, 2, masks[:2], backend=backend)
         assert torch.equal(
             rollout(half, weights, leak, 2, masks[2:], backend=backend),
@@ -168,13 +188,13 @@ class TestProperties:
         )
 
     def test_inputs_are_left_alone(self, backend):
-        state, weights, leak, masks = case(2, 16, 128, 8, 8, 4)
+        state, weights, leak, masks = self.case(backend, 2)
         before = [t.clone() for t in (state, *weights, masks)]
         rollout(state, weights, leak, 4, masks, backend=backend)
         assert all(torch.equal(a, b) for a, b in zip(before, (state, *weights, masks), strict=True))
 
     def test_nan_is_not_hidden(self, backend):
-        state, weights, leak, masks = case(1, 16, 128, 8, 8, 4)
+        state, weights, leak, masks = self.case(backend, 1)
         weights.w1[0, 0, 0] = float("nan")
         assert rollout(state, weights, leak, 4, masks, backend=backend).isnan().any()
 
@@ -222,7 +242,7 @@ def test_backend_choice(monkeypatch):
     monkeypatch.setenv("NCAM_BACKEND", "reference")
     assert select_backend(state) == "reference"
     assert select_backend(state.double(), backend="auto") == "reference"
-    with pytest.raises(NcamError, match="choose one of auto, reference, cpu"):
+    with pytest.raises(NcamError, match="choose one of auto, reference, cpu, triton"):
         select_backend(state, backend="gpu")
     with pytest.raises(NcamError, match=r"cannot run this rollout.*float64"):
         select_backend(state.double(), backend="cpu")

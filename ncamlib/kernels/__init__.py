@@ -1,4 +1,4 @@
-"""The rollout behind one interface, with the backends `reference` and `cpu`.
+"""The rollout behind one interface, with the backends `reference`, `cpu` and `triton` (CUDA).
 
 `rollout` picks the fastest backend that can take the call; the environment variable NCAM_BACKEND
 or the `backend` argument fixes it.
@@ -11,12 +11,12 @@ import warnings
 from torch import Tensor
 
 from ncamlib.errors import NcamError, choice
-from ncamlib.kernels import cpu, reference
+from ncamlib.kernels import cpu, reference, triton
 from ncamlib.kernels.reference import Weights, perceive, step
 
 __all__ = ["BACKENDS", "Weights", "perceive", "rollout", "select_backend", "step"]
 
-BACKENDS = ("auto", "reference", "cpu")
+BACKENDS = ("auto", "reference", "cpu", "triton")
 
 
 @functools.cache
@@ -29,20 +29,27 @@ def _native() -> bool:
     return True
 
 
+def _obstacle(name: str, state: Tensor, steps: int) -> str | None:
+    """Why a backend cannot take this rollout, or None."""
+    if name == "cpu":
+        return cpu.unsupported(state, steps) or (None if _native() else "it could not be built")
+    if name == "triton":
+        return triton.unsupported(state, steps) or (None if triton.available() else "triton is not installed")
+    return None
+
+
 def select_backend(state: Tensor, steps: int = 1, backend: str | None = None) -> str:
-    """The backend's name for a rollout of `state` (B, C, H, W): 'reference' or 'cpu'.
+    """The backend's name for a rollout of `state` (B, C, H, W).
 
     Raises NcamError for an unknown name or a backend that cannot take this call.
     """
     name = choice("backend", backend or os.environ.get("NCAM_BACKEND") or "auto", BACKENDS)
-    reason = cpu.unsupported(state, steps)
     if name == "auto":
-        return "cpu" if reason is None and _native() else "reference"
-    if name == "cpu":
-        if reason is None and not _native():
-            reason = "it could not be built"
-        if reason is not None:
-            raise NcamError(f"the cpu backend cannot run this rollout: {reason}; use --backend reference")
+        native = "triton" if state.is_cuda else "cpu"
+        return "reference" if _obstacle(native, state, steps) else native
+    reason = _obstacle(name, state, steps)
+    if reason is not None:
+        raise NcamError(f"the {name} backend cannot run this rollout: {reason}; use --backend reference")
     return name
 
 
@@ -60,5 +67,5 @@ def rollout(
     state (B, C, H, W); leak: scalar tensor; masks (T, B, 1, H, W) bool, None where all cells fire
     -> (B, C, H, W).
     """
-    module = {"reference": reference, "cpu": cpu}[select_backend(state, steps, backend)]
+    module = {"reference": reference, "cpu": cpu, "triton": triton}[select_backend(state, steps, backend)]
     return module.rollout(state, weights, leak, steps, masks, norm)

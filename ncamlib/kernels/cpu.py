@@ -19,6 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ncamlib.kernels.padding import pad
 from ncamlib.kernels.reference import Weights
 
 SOURCE = Path(__file__).with_name("rollout.cpp")
@@ -146,16 +147,10 @@ def rollout(
     """As `reference.rollout`, float32, up to 32 channels; once differentiable."""
     channels, hidden = state.shape[1], weights.w1.shape[1]
     wide = next(c for c in CHANNELS if c >= channels)
-    extra_c, extra_k = wide - channels, -hidden % HIDDEN_MULTIPLE
-    w1, b1, w2, b2 = weights
-    if extra_c or extra_k:  # a channel or hidden unit with zero weights changes nothing
-        maps = F.pad(w1.unflatten(2, (3, channels)), (0, extra_c)).flatten(2)
-        w1, b1 = F.pad(maps, (0, 0, 0, extra_k)), F.pad(b1, (0, extra_k))
-        w2, b2 = F.pad(w2, (0, extra_k, 0, extra_c)), F.pad(b2, (0, extra_c))
-        state = F.pad(state, (0, 0, 0, 0, 0, extra_c))
+    state, (w1, b1, w2, b2) = pad(state, weights, wide, hidden + -hidden % HIDDEN_MULTIPLE)
     if masks is not None:
         masks = masks.contiguous()
     # Autograd is off inside Function.forward: whether to keep the states is decided here.
     save = torch.is_grad_enabled() and any(t.requires_grad for t in (state, w1, b1, w2, b2, leak))
     result = _Rollout.apply(state, w1, b1, w2, b2, leak, steps, masks, norm, save)
-    return result[:, :channels] if extra_c else result
+    return result[:, :channels]

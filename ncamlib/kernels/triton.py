@@ -1,0 +1,234 @@
+"""The CUDA backend: buffers, launches and autograd around `triton_code`.
+
+B batch, C channels (16 or 32), K hidden units (a power of two), H W grid, T steps. States are
+cells-major, (T+1, B, H*W, C). During training the loop over the steps is captured once in a CUDA graph per
+shape and replayed.
+"""
+
+import functools
+import importlib.util
+import os
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ncamlib.errors import NcamError, choice
+from ncamlib.kernels.padding import pad
+from ncamlib.kernels.reference import Weights
+
+CHANNELS = (16, 32)
+MAX_HIDDEN = 256
+DOTS = ("ieee", "tf32", "bf16")
+INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
+
+
+def unsupported(state: Tensor, steps: int) -> str | None:
+    """Why this rollout cannot run here, or None if it can."""
+    if state.device.type != "cuda" and not INTERPRETED:
+        return f"the state is on {state.device}"
+    if state.dtype != torch.float32:
+        return f"the state is {state.dtype}, not float32"
+    if state.shape[1] > CHANNELS[-1]:
+        return f"{state.shape[1]} channels are more than {CHANNELS[-1]}"
+    if steps < 1:
+        return "there is no step to take"
+    return None
+
+
+@functools.cache
+def available() -> bool:
+    """Whether the triton package is here."""
+    return importlib.util.find_spec("triton") is not None
+
+
+@dataclass(frozen=True)
+class Tiles:
+    """Cells per tile, warps and pipeline stages of each kernel, and programs per sample."""
+
+    statistics: tuple[int, int] = (32, 4)  # (cells per tile, warps)
+    forward: tuple[int, int, int] = (64, 4, 1)  # (cells per tile, warps, stages)
+    update: tuple[int, int, int] = (64, 8, 2)
+    perceive: tuple[int, int] = (32, 4)
+    chunk: int = 512  # cells per program of `statistics`
+    forward_programs: int = 512  # over the batch
+    update_programs: int = 256
+
+
+def tiles(channels: int, hidden: int, dot: str) -> Tiles:
+    """Sizes that leave no registers to spill, by the compiler's own count for compute capability 9.0."""
+    if INTERPRETED:  # the interpreter pays per operation: few, large tiles
+        return Tiles((64, 4), (256, 4, 1), (256, 8, 1), (256, 4), forward_programs=2, update_programs=2)
+    large = channels * hidden > 16 * 128
+    return Tiles(forward=(64, 4, 1 if large and dot != "bf16" else 2), update=(32 if large else 64, 8, 2))
+
+
+def _ceil(a: int, b: int) -> int:
+    return -(-a // b)
+
+
+def _power_of_two(n: int) -> int:
+    return 1 << (n - 1).bit_length()
+
+
+class _Plan:
+    """The buffers and launch loops of one rollout shape."""
+
+    def __init__(
+        self, shape: torch.Size, hidden: int, steps: int, norm: bool, masked: bool, dot: str, save: bool, device
+    ):
+        self.shape, self.hidden, self.steps, self.norm = shape, hidden, steps, norm
+        self.masked, self.dot, self.save, self.device = masked, dot, save, device
+        batch, channels, height, width = shape
+        cells = height * width
+        self.tiles = t = tiles(channels, hidden, dot)
+        self.chunk = min(t.chunk, _ceil(cells, t.statistics[0]) * t.statistics[0])
+        self.forward_span = self._span(t.forward[0], _ceil(t.forward_programs, batch))
+        self.update_span = self._span(t.update[0], _ceil(t.update_programs, batch))
+        self.chunks = _ceil(cells, self.chunk)
+        self.forward_programs = _ceil(cells, self.forward_span)
+        self.update_programs = _ceil(cells, self.update_span)
+        self.states = self.new(steps + 1 if save else 2, batch, cells, channels)
+        self.stats = self.new(steps if save else 1, batch, 6, channels)
+        self.parts = self.new(batch, self.chunks, 6, channels)
+        self.masks = torch.empty((steps, batch, cells) if masked else (steps, 1), dtype=torch.uint8, device=device)
+        self.weights: list[Tensor] = []
+        self.graphs: dict[str, torch.cuda.CUDAGraph] = {}
+        self.generation = 0
+        if save:
+            k = hidden
+            self.g, self.dp = self.new(batch, cells, channels), self.new(3, batch, cells, channels)
+            shapes = ((k, 3 * channels), (k,), (channels, k), (channels,))
+            self.sums = [self.new(batch, self.update_programs, *s) for s in shapes]
+            self.means = self.new(batch, self.update_programs, 6, channels)
+
+    def new(self, *shape: int) -> Tensor:
+        return torch.empty(shape, device=self.device)
+
+    def _span(self, tile: int, programs: int) -> int:
+        """Cells per program: a whole number of tiles."""
+        return _ceil(_ceil(self.shape[2] * self.shape[3], tile), programs) * tile
+
+    def result(self) -> Tensor:
+        return self.states[self.steps if self.save else self.steps & 1]
+
+    def forward(self) -> None:
+        from ncamlib.kernels import triton_code as code
+
+        (batch, channels, height, width), t = self.shape, self.tiles
+        for i in range(self.steps):
+            x, y = (i, i + 1) if self.save else (i & 1, (i + 1) & 1)
+            if self.norm:
+                code.statistics[(batch, self.chunks)](
+                    self.states[x], self.parts, height, width, channels, self.chunk, self.chunks, t.statistics[0],
+                    num_warps=t.statistics[1],
+                )  # fmt: skip
+            code.forward_step[(batch, self.forward_programs)](
+                self.states[x], self.states[y], self.masks[i], *self.weights, self.parts,
+                self.stats[i if self.save else 0], height, width, channels, self.hidden,
+                NORM=self.norm, MASKED=self.masked, DOT=self.dot, CHUNK=self.chunk, NS=self.chunks,
+                NSP=_power_of_two(self.chunks), BM=t.forward[0], SPAN=self.forward_span,
+                num_warps=t.forward[1], num_stages=t.forward[2],
+            )  # fmt: skip
+
+    def backward(self) -> None:
+        from ncamlib.kernels import triton_code as code
+
+        (batch, channels, height, width), t = self.shape, self.tiles
+        w1, b1, w2, b2, leak = self.weights
+        torch._foreach_zero_(self.sums)
+        plane = batch * height * width * channels
+        for i in reversed(range(self.steps)):
+            code.backward_update[(batch, self.update_programs)](
+                self.states[i], self.g, self.dp, self.masks[i], w1, b1, w2, leak, self.stats[i], *self.sums,
+                self.means, plane, height, width, channels, self.hidden, NORM=self.norm, MASKED=self.masked,
+                DOT=self.dot, NA=self.update_programs, BM=t.update[0], SPAN=self.update_span,
+                num_warps=t.update[1], num_stages=t.update[2],
+            )  # fmt: skip
+            code.backward_perceive[(batch, _ceil(height * width, t.perceive[0]))](
+                self.states[i], self.g, self.dp, self.stats[i], self.means, plane, height, width, channels,
+                NORM=self.norm, NA=self.update_programs, NAP=_power_of_two(self.update_programs), BM=t.perceive[0],
+                num_warps=t.perceive[1],
+            )  # fmt: skip
+        dw1, db1, dw2, db2 = (s.sum(1) for s in self.sums)  # over the programs, in a fixed order
+        self.grads = (dw1, db1, leak * dw2, leak * db2, (dw2 * w2).sum() + (db2 * b2).sum())
+
+    def run(self, name: str, graph: bool) -> None:
+        """Run `forward` or `backward`, through a CUDA graph if asked to."""
+        function = getattr(self, name)
+        if not graph:
+            function()
+            return
+        if name not in self.graphs:  # once without capture: compiles the kernels
+            before = self.g.clone()  # backward updates g in place
+            function()
+            torch.cuda.synchronize()
+            self.g.copy_(before)
+            self.graphs[name] = torch.cuda.CUDAGraph()
+            with torch.cuda.graph(self.graphs[name]):
+                function()
+        self.graphs[name].replay()
+
+
+_PLANS: dict[tuple, _Plan] = {}
+
+
+class _Rollout(torch.autograd.Function):
+    """Saves states and statistics; everything else is computed again in backward."""
+
+    @staticmethod
+    def forward(ctx, state, w1, b1, w2, b2, leak, steps, masks, norm, dot, save):
+        batch, channels, height, width = state.shape
+        graph = save and state.is_cuda and os.environ.get("NCAM_CUDA_GRAPH", "1") != "0"
+        key = (state.shape, w1.shape[1], steps, norm, masks is not None, dot, save, state.device)
+        plan = _PLANS.get(key) if graph else None
+        if plan is None:
+            plan = _Plan(*key)
+            if graph:
+                _PLANS[key] = plan
+        weights = [t.detach().contiguous() for t in (w1, b1, w2, b2, leak)]
+        if not plan.weights:
+            plan.weights = [w.clone() for w in weights] if graph else weights
+        else:
+            torch._foreach_copy_(plan.weights, weights)
+        if masks is not None:
+            plan.masks.copy_(masks.reshape(steps, batch, height * width))
+        plan.states[0].view(batch, height, width, channels).copy_(state.permute(0, 2, 3, 1))
+        plan.generation += 1
+        plan.run("forward", graph)
+        if save:
+            ctx.plan, ctx.generation, ctx.graph = plan, plan.generation, graph
+        return plan.result().view(batch, height, width, channels).permute(0, 3, 1, 2).contiguous()
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, grad):
+        plan = ctx.plan
+        batch, channels, height, width = plan.shape
+        if ctx.generation != plan.generation:
+            raise RuntimeError(
+                "a CUDA graph keeps one rollout per shape: set NCAM_CUDA_GRAPH=0 to have several at once"
+            )
+        plan.g.view(batch, height, width, channels).copy_(grad.permute(0, 2, 3, 1))
+        plan.run("backward", ctx.graph)
+        state = plan.g.view(batch, height, width, channels).permute(0, 3, 1, 2).contiguous()
+        return state, *(g.clone() for g in plan.grads), None, None, None, None, None
+
+
+def rollout(
+    state: Tensor, weights: Weights, leak: Tensor, steps: int, masks: Tensor | None, norm: bool = True
+) -> Tensor:
+    """As `reference.rollout`, float32, up to 32 channels and 256 hidden units; once differentiable.
+
+    The environment variable NCAM_DOT sets the operand type of the dot products: ieee, tf32 (the
+    default) or bf16; sums and state are float32 always.
+    """
+    dot = choice("NCAM_DOT", os.environ.get("NCAM_DOT", "ieee" if INTERPRETED else "tf32"), DOTS)
+    channels, hidden = state.shape[1], weights.w1.shape[1]
+    if hidden > MAX_HIDDEN:
+        raise NcamError(f"the triton backend takes at most {MAX_HIDDEN} hidden units, not {hidden}: use reference")
+    wide = next(c for c in CHANNELS if c >= channels)
+    state, (w1, b1, w2, b2) = pad(state, weights, wide, max(16, _power_of_two(hidden)))
+    # Autograd is off inside Function.forward: whether to keep the states is decided here.
+    save = torch.is_grad_enabled() and any(t.requires_grad for t in (state, w1, b1, w2, b2, leak))
+    return _Rollout.apply(state, w1, b1, w2, b2, leak, steps, masks, norm, dot, save)[:, :channels]
