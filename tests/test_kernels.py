@@ -1,5 +1,9 @@
 """The rollout: every backend agrees with the reference in float64, and the reference with the paper."""
 
+import os
+import subprocess
+import sys
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -264,3 +268,34 @@ def test_without_a_compiler_the_reference_serves(monkeypatch, tmp_path):
     finally:
         cpu.library.cache_clear()
         kernels._native.cache_clear()
+
+
+COMPILE = """
+import triton
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource
+from ncamlib.kernels import triton_code as code
+
+def build(kernel, **constants):
+    names = kernel.arg_names
+    kinds = {"mask_ptr": "*u8", "plane": "i32"}
+    signature = {n: "constexpr" if n in constants else kinds.get(n, "*fp32") for n in names}
+    compiled = triton.compile(ASTSource(kernel, signature, constants), target=GPUTarget("cuda", 90, 32))
+    assert "ptx" in compiled.asm
+
+grid = dict(H=64, W=64, C=16)
+rule = dict(K=128, NORM=True, MASKED=True, SPAN=512, BM=64)
+build(code.statistics, **grid, CHUNK=512, NS=8, BM=32)
+build(code.backward_perceive, **grid, NORM=True, NA=4, NAP=4, BM=32)
+for dot in ("ieee", "tf32", "bf16"):
+    build(code.forward_step, **grid, **rule, DOT=dot, CHUNK=512, NS=8, NSP=8)
+    build(code.backward_update, **grid, **rule, DOT=dot, NA=4)
+"""
+
+
+@needs_triton
+@pytest.mark.skipif(not triton.INTERPRETED, reason="the parity tests compile the kernels already")
+def test_triton_code_compiles_for_a_gpu():
+    """The interpreter accepts more than the compiler does; compiling needs no GPU."""
+    environment = {k: v for k, v in os.environ.items() if k != "TRITON_INTERPRET"}
+    subprocess.run([sys.executable, "-c", COMPILE], check=True, env=environment)

@@ -292,9 +292,8 @@ def backward_perceive(
         edge_c = (c == 0).to(tl.float32) + (c == W - 1).to(tl.float32)
         xx, yy = tl.zeros([BM, C], tl.float32), tl.zeros([BM, C], tl.float32)
         for d in tl.static_range(-2, 3):
-            outer: constexpr = 1.0 if (d == 2 or d == -2) else 4.0
-            s_r = (6.0 - edge_r) if d == 0 else (edge_r * 0.0 + outer)
-            s_c = (6.0 - edge_c) if d == 0 else (edge_c * 0.0 + outer)
+            s_r = (6.0 - edge_r) if d == 0 else (edge_r * 0.0 + (1.0 if (d == 2 or d == -2) else 4.0))
+            s_c = (6.0 - edge_c) if d == 0 else (edge_c * 0.0 + (1.0 if (d == 2 or d == -2) else 4.0))
             along = neighbour(base, r, c, ch, d, -2, H, W, C) + neighbour(base, r, c, ch, d, 2, H, W, C)
             xx += s_r[:, None] * ((2.0 - edge_c)[:, None] * neighbour(base, r, c, ch, d, 0, H, W, C) - along)
             along = neighbour(base, r, c, ch, -2, d, H, W, C) + neighbour(base, r, c, ch, 2, d, H, W, C)
