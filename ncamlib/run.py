@@ -66,12 +66,16 @@ class Run:
         checkpoint.write(folder / TRAINING_FILE, tensors, {"kind": "training", **header})
         checkpoint.save_model(folder / MODEL_FILE, self.average or self.model, self.header())
 
-    def resume(self, path: Path) -> None:
-        """Continue from a training checkpoint; NcamError if it belongs to another experiment or data set."""
+    def resume(self, path: Path) -> list[str]:
+        """Continue from a training checkpoint; NcamError if it holds another model or was trained on other images.
+
+        Returns the training settings that have changed since, in words: a lower learning rate
+        after a divergence, or more steps.
+        """
         tensors, header = checkpoint.read(path, "training")
         saved = from_dict(Experiment, header["experiment"])
-        if (saved.model, saved.train) != (self.experiment.model, self.experiment.train):
-            raise NcamError(f"{path} was trained with other settings than '{self.experiment.name}': use another --out")
+        if saved.model != self.experiment.model:
+            raise NcamError(f"{path} holds another model than '{self.experiment.name}': use another --out")
         if header["data_digest"] != self.images.digest:
             raise NcamError(f"{path} was trained on other images than '{self.images.name}': use another --out")
 
@@ -80,7 +84,7 @@ class Run:
 
         checkpoint.load_state(self.model, part("model."), path)
         if self.average is not None:
-            checkpoint.load_state(self.average, part("average."), path)
+            checkpoint.load_state(self.average, part("average.") or part("model."), path)
         state = self.optimiser.state_dict()
         moments = part("optimiser.")
         for i, (name, _) in enumerate(self.model.named_parameters()):
@@ -90,6 +94,8 @@ class Run:
         self.generator.set_state(tensors["generator"])
         self.losses = tensors["losses"].tolist()
         self.step, self.seconds = header["step"], header["seconds"]
+        before, now = to_dict(saved.train), to_dict(self.experiment.train)
+        return [f"{name} {before[name]} -> {now[name]}" for name in now if now[name] != before[name]]
 
 
 def prepare(experiment: Experiment, images: Images, device: torch.device) -> Run:

@@ -159,11 +159,12 @@ def train(
         if experiment.train.batch % ranks.world:
             raise NcamError(f"the batch of {experiment.train.batch} does not divide among {ranks.world} processes")
         run = prepare(experiment, images, device)
-        if (out / TRAINING_FILE).exists():
-            run.resume(out / TRAINING_FILE)
+        main = ranks.rank == 0
+        changes = run.resume(out / TRAINING_FILE) if (out / TRAINING_FILE).exists() else []
+        if changes and main:
+            print(f"continuing from step {run.step} with other settings: {', '.join(changes)}", file=sys.stderr)
         module = nn.parallel.DistributedDataParallel(run.model) if ranks.world > 1 else run.model
         pixels = images.pixels.to(device)
-        main = ranks.rank == 0
         began = saved = time.monotonic()
         spent = run.seconds
         if main and run.step == 0:

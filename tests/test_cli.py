@@ -89,9 +89,10 @@ def test_train_then_evaluate_then_resume(ncam, tmp_path):
     assert expected | {"steps", "device", "checkpoint"} <= measured.keys()
     assert (measured["experiment"], measured["images"], measured["mutation_rate"]) == (TINY.name, 103, 0.5)
     assert ncam("train", TINY.name)[0] == 0
-    status, _, err = ncam("train", TINY.name, "--steps", "5")
-    assert status == 2
-    assert "other settings" in err
+    status, out, err = ncam("train", TINY.name, "--steps", "5")
+    assert status == 0
+    assert "5 steps" in out
+    assert "from step 2 with other settings: steps 2 -> 5" in err
 
 
 def test_time_budget(ncam):

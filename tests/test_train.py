@@ -149,10 +149,17 @@ def test_divergence_keeps_the_last_good_checkpoint(tmp_path, images):
     assert all(tensor.isfinite().all() for tensor in kept.values())
 
 
-def test_other_settings_are_refused(tmp_path, images):
+def test_resuming_with_other_settings_is_said(tmp_path, images, capsys):
     train(tiny(2), images, tmp_path, CPU, quiet=True)
-    with pytest.raises(NcamError, match="other settings"):
-        train(tiny(3), images, tmp_path, CPU, quiet=True)
+    run = train(tiny(4, learning_rate=1e-4), images, tmp_path, CPU, quiet=True)
+    assert run.step == 4
+    assert "from step 2 with other settings: steps 2 -> 4, learning_rate 0.001 -> 0.0001" in capsys.readouterr().err
+
+
+def test_another_model_or_other_images_are_refused(tmp_path, images):
+    train(tiny(2), images, tmp_path, CPU, quiet=True)
+    with pytest.raises(NcamError, match="holds another model"):
+        train(tiny(2, {"hidden": 64}), images, tmp_path, CPU, quiet=True)
     other = datasets.Images("emos", images.pixels.flip(0), images.names)
     with pytest.raises(NcamError, match="other images"):
         train(tiny(2), other, tmp_path, CPU, quiet=True)

@@ -9,14 +9,10 @@ What makes it fast, and exact:
   * States are cells-major, [B, H*W, C]: a neighbour of a tile of cells is one coalesced load, and
     already an operand of a dot product. The three maps are never joined: layer 1 is three dots.
   * p, p^ and h live in registers. Only states and 6C statistics per sample and step go to memory.
-  * p^ is formed, not folded into W1 as on the CPU: tf32 and bf16 would round the raw p, and an
-    offset of a channel with it.
+  * p^ is formed, not folded into W1 as on the CPU: tf32 and bf16 would round the raw p and its offset.
   * Two launches a step each way, every sum in a fixed order, no atomics: results repeat bit for bit.
-  * Each program of backward contracts its share of dW1 with W1, which gives the two means that the
-    backward of the norm needs without another pass.
-
-Fields 0, 1, 2 are the three maps. `DOT` is the operand type of dots: ieee, tf32 or bf16; sums are
-always fp32.
+  * Backward contracts dW1 with W1: that gives the two means that the norm's backward needs.
+Fields 0, 1, 2 are the three maps. `DOT` is the operand type of dots: ieee, tf32 or bf16; sums are fp32.
 """
 
 import os
@@ -109,18 +105,24 @@ def statistics(
 
 @triton.jit
 def merge_chunks(
-    part_ptr, b, ch, F: constexpr, HW: constexpr, C: constexpr, CHUNK: constexpr, NS: constexpr, NSP: constexpr
-):
-    """Mean and reciprocal deviation of field F over the whole grid."""
-    j = tl.arange(0, NSP)
-    n = tl.where(j < NS, tl.minimum(HW - j * CHUNK, CHUNK), 0).to(tl.float32)[:, None]
+    part_ptr, stats_ptr, b, j, ch,
+    F: constexpr, HW: constexpr, C: constexpr, CHUNK: constexpr, NS: constexpr, NSP: constexpr,
+):  # fmt: skip
+    """Mean and reciprocal deviation of field F over the whole grid; the sample's first program keeps them."""
+    i = tl.arange(0, NSP)
+    n = tl.where(i < NS, tl.minimum(HW - i * CHUNK, CHUNK), 0).to(tl.float32)[:, None]
     base = part_ptr + b * (NS * 6 * C) + F * C
-    pointers = base + j[:, None] * (6 * C) + ch[None, :]
-    mean, shift = tl.load(pointers, mask=(j < NS)[:, None], other=0.0), tl.load(base + ch)
-    m2 = tl.load(pointers + 3 * C, mask=(j < NS)[:, None], other=0.0)
+    pointers = base + i[:, None] * (6 * C) + ch[None, :]
+    mean, shift = tl.load(pointers, mask=(i < NS)[:, None], other=0.0), tl.load(base + ch)
+    m2 = tl.load(pointers + 3 * C, mask=(i < NS)[:, None], other=0.0)
     mu = shift + tl.sum(n * (mean - shift[None, :]), 0) / HW
     e = mean - mu[None, :]
-    return mu, 1.0 / tl.sqrt(tl.sum(m2 + n * e * e, 0) / HW + EPS)
+    rstd = 1.0 / tl.sqrt(tl.sum(m2 + n * e * e, 0) / HW + EPS)
+    if j == 0:
+        stats = stats_ptr + b * (6 * C) + F * C + ch
+        tl.store(stats, mu)
+        tl.store(stats + 3 * C, rstd)
+    return mu, rstd
 
 
 @triton.jit
@@ -134,17 +136,9 @@ def forward_step(
     HW: constexpr = H * W
     ch, k = tl.arange(0, C), tl.arange(0, K)
     if NORM:
-        mu0, rs0 = merge_chunks(part_ptr, b, ch, 0, HW, C, CHUNK, NS, NSP)
-        mu1, rs1 = merge_chunks(part_ptr, b, ch, 1, HW, C, CHUNK, NS, NSP)
-        mu2, rs2 = merge_chunks(part_ptr, b, ch, 2, HW, C, CHUNK, NS, NSP)
-        if j == 0:
-            stats = stats_ptr + b * (6 * C) + ch
-            tl.store(stats, mu0)
-            tl.store(stats + C, mu1)
-            tl.store(stats + 2 * C, mu2)
-            tl.store(stats + 3 * C, rs0)
-            tl.store(stats + 4 * C, rs1)
-            tl.store(stats + 5 * C, rs2)
+        mu0, rs0 = merge_chunks(part_ptr, stats_ptr, b, j, ch, 0, HW, C, CHUNK, NS, NSP)
+        mu1, rs1 = merge_chunks(part_ptr, stats_ptr, b, j, ch, 1, HW, C, CHUNK, NS, NSP)
+        mu2, rs2 = merge_chunks(part_ptr, stats_ptr, b, j, ch, 2, HW, C, CHUNK, NS, NSP)
     w1 = w1_ptr + b * (K * 3 * C) + k[None, :] * (3 * C) + ch[:, None]  # [C, K]
     wx, wsx, wsy = operand(tl.load(w1), DOT), operand(tl.load(w1 + C), DOT), operand(tl.load(w1 + 2 * C), DOT)
     w2 = operand(tl.load(w2_ptr + b * (K * C) + ch[None, :] * K + k[:, None]), DOT)  # [K, C]
@@ -245,9 +239,7 @@ def backward_update(
 
 
 @triton.jit
-def norm_backward(
-    means_ptr, stats_ptr, b, ch, F: constexpr, HW: constexpr, C: constexpr, NA: constexpr, NAP: constexpr
-):
+def norm_backward(means_ptr, stats_ptr, b, ch, F: constexpr, HW: constexpr, C: constexpr, NA: constexpr, NAP: constexpr):  # fmt: skip # noqa: E501
     """(scale, shift, slope) of field F with dp = scale dp^ - shift - slope p: the backward of the norm."""
     j = tl.arange(0, NAP)[:, None]
     pointers = means_ptr + b * (NA * 6 * C) + j * (6 * C) + F * C + ch[None, :]
@@ -263,7 +255,7 @@ def backward_perceive(
     x_ptr, g_ptr, dp_ptr, stats_ptr, means_ptr, plane,
     H: constexpr, W: constexpr, C: constexpr, NORM: constexpr, NA: constexpr, NAP: constexpr, BM: constexpr,
 ):  # fmt: skip
-    """G += [identity, Sobel_x, Sobel_y]^T dp, in place: g is read at the own cell only.
+    """Adds [identity, Sobel_x, Sobel_y]^T dp to g, in place: g is read at the own cell only.
 
     The Sobel stencils are odd, so under zero padding their adjoint is their negative. Where the norm
     subtracts a multiple of p, Sobel^T Sobel x is a 5x5 stencil of x with corrections at the border:
