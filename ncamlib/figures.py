@@ -130,7 +130,7 @@ def mutation_curves(curves: dict[str, Sequence[tuple[float, float]]]) -> Any:
     for (name, curve), style in zip(curves.items(), ("o-", "s--", "^:", "d-."), strict=False):
         axis.plot(*zip(*curve, strict=True), style, label=name, markersize=4)
     axis.axvline(0.5, color="0.7", linewidth=1, zorder=0)
-    axis.set(xlabel="mutation rate", ylabel="MSE", ylim=(0, None))
+    axis.set(xlabel="mutation rate", ylabel="MSE", yscale="log")
     axis.legend(frameon=False)
     figure.tight_layout()
     return figure
