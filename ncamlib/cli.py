@@ -1,4 +1,4 @@
-"""The `ncam` command: list, train, evaluate, grow, config, data."""
+"""The `ncam` command: list, train, evaluate, grow, config, bench, and `data` from `cli_data`."""
 
 import dataclasses
 import json
@@ -11,13 +11,13 @@ from typing import Annotated, Any
 import torch
 import typer
 
-from ncamlib import checkpoint, datasets, results
+from ncamlib import checkpoint, cli_data, datasets, results
 from ncamlib.config import Experiment, to_dict
 from ncamlib.errors import NcamError
 from ncamlib.evaluate import TEST_MUTATION, Measurement, measure
 from ncamlib.experiments import experiment
 from ncamlib.kernels import BACKENDS, select_backend
-from ncamlib.provenance import device_name, pick_device, project_root
+from ncamlib.provenance import commit, device_name, pick_device, project_root
 
 app = typer.Typer(
     help="Neural Cellular Automata Manifold: grow images from a DNA-like code, one pixel at a time.",
@@ -25,8 +25,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-data_app = typer.Typer(help="The emoji sprites that ship with the package.", no_args_is_help=True)
-app.add_typer(data_app, name="data")
+app.add_typer(cli_data.app, name="data")
 
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
 Backend = Annotated[str, typer.Option(help=f"Who computes the rollout: {', '.join(BACKENDS)}.")]
@@ -235,52 +234,35 @@ def config(name: Annotated[str, typer.Argument(metavar="EXPERIMENT")]) -> None:
     typer.echo(json.dumps(to_dict(experiment(name)), indent=1))
 
 
-@data_app.command("info")
-def data_info(names: Annotated[str | None, typer.Option(help="List the emoji of this subset.")] = None) -> None:
-    """Subsets and their sizes, and the digest of the shipped sprites."""
-    if names:
-        for i in datasets.members(names):
-            row = datasets.manifest()[i]
-            emoji = "".join(chr(int(point, 16)) for point in row["sequence"].split("-"))
-            typer.echo(f"{emoji}\t{row['name']}")
-        return
-    for subset in datasets.SUBSETS:
-        typer.echo(f"{subset:>8}  {len(datasets.members(subset)):5d} images")
-    typer.echo(f"sprites {datasets.sprites_digest(datasets.sprites())}")
-
-
-Font = Annotated[Path | None, typer.Option(help="A NotoColorEmoji.ttf. [the system's, else upstream's v2.042]")]
-
-
-@data_app.command("build")
-def data_build(
-    font: Font = None,
-    out: Annotated[Path, typer.Option(help="Where to write the sprites.")] = Path("noto_emoji.webp"),
+@app.command()
+def bench(
+    quick: Annotated[bool, typer.Option("--quick", help="Small cases only, within a minute.")] = False,
+    threads: Annotated[int | None, typer.Option(help="CPU threads.")] = None,
+    rounds: Annotated[int, typer.Option(help="Turns of every variant in every case.")] = 5,
+    as_json: AsJson = False,
+    device: Device = "auto",
 ) -> None:
-    """Rebuild the sprite file from the font."""
-    import io
+    """Time the rollout beside everything one could use instead."""
+    from ncamlib import bench as benchmark
 
-    from ncamlib import noto
+    if threads:
+        torch.set_num_threads(threads)
+    chosen = pick_device(device)
+    rows = benchmark.measure(benchmark.QUICK if quick else benchmark.FULL, chosen, rounds)
+    if as_json:
+        head = {"device": device_name(chosen), "torch": torch.__version__, "commit": commit(), "rounds": rounds}
+        table = [{key.rstrip("_"): value for key, value in to_dict(row).items()} for row in rows]
+        typer.echo(json.dumps({**head, "results": table}, indent=1))
+        return
+    from rich.console import Console
+    from rich.table import Table
 
-    chosen = noto.find_font(font)
-    tiles = noto.build_sprites(chosen, [row["sequence"] for row in datasets.manifest()])
-    buffer = io.BytesIO()
-    typer.echo(f"packing {len(tiles)} sprites from {chosen}", err=True)
-    datasets.sprite_sheet(tiles).save(buffer, "WEBP", lossless=True, quality=100, method=6, exact=True)
-    checkpoint.write_atomically(out, buffer.getvalue())
-    typer.echo(f"wrote {out}, digest {datasets.sprites_digest(tiles)}")
-
-
-@data_app.command("verify")
-def data_verify(font: Font = None) -> None:
-    """Prove by digest that the shipped sprites equal a rebuild from the font."""
-    from ncamlib import noto
-
-    chosen = noto.find_font(font)
-    rebuilt = datasets.sprites_digest(noto.build_sprites(chosen, [row["sequence"] for row in datasets.manifest()]))
-    if rebuilt != datasets.sprites_digest(datasets.sprites()):
-        raise NcamError(f"the shipped sprites differ from those in {chosen}: is it NotoColorEmoji 2.042?")
-    typer.echo(f"the shipped sprites equal those in {chosen}: {rebuilt}")
+    table = Table("case", "variant", "ms", "x naive", "of ceiling", "peak MiB")
+    for row in rows:
+        case = f"{row.pass_} p={row.fire_rate:g} {row.grid}x{row.grid} T={row.steps} B={row.batch}"
+        numbers = (f"{row.milliseconds:.0f}", f"{row.ratio_to_naive:.1f}", f"{row.share_of_ceiling:.0%}")
+        table.add_row(case, row.variant, *numbers, "" if row.peak_memory_mib is None else f"{row.peak_memory_mib:.0f}")
+    Console().print(table)
 
 
 def main() -> None:

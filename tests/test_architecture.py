@@ -21,6 +21,7 @@ LAYERS = [
     {"checkpoint", "evaluate"},
     {"run", "results"},
     {"train", "figures"},
+    {"cli_data", "bench"},
     {"cli"},
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}

@@ -1,0 +1,54 @@
+"""The `ncam data` commands: what ships, where it comes from, and the proof."""
+
+import io
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ncamlib import checkpoint, datasets, noto
+from ncamlib.errors import NcamError
+
+app = typer.Typer(help="The emoji sprites that ship with the package.", no_args_is_help=True)
+
+
+@app.command("info")
+def data_info(names: Annotated[str | None, typer.Option(help="List the emoji of this subset.")] = None) -> None:
+    """Subsets and their sizes, and the digest of the shipped sprites."""
+    if names:
+        for i in datasets.members(names):
+            row = datasets.manifest()[i]
+            emoji = "".join(chr(int(point, 16)) for point in row["sequence"].split("-"))
+            typer.echo(f"{emoji}\t{row['name']}")
+        return
+    for subset in datasets.SUBSETS:
+        typer.echo(f"{subset:>8}  {len(datasets.members(subset)):5d} images")
+    typer.echo(f"sprites {datasets.sprites_digest(datasets.sprites())}")
+
+
+Font = Annotated[Path | None, typer.Option(help="A NotoColorEmoji.ttf. [the system's, else upstream's v2.042]")]
+
+
+@app.command("build")
+def data_build(
+    font: Font = None,
+    out: Annotated[Path, typer.Option(help="Where to write the sprites.")] = Path("noto_emoji.webp"),
+) -> None:
+    """Rebuild the sprite file from the font."""
+    chosen = noto.find_font(font)
+    tiles = noto.build_sprites(chosen, [row["sequence"] for row in datasets.manifest()])
+    buffer = io.BytesIO()
+    typer.echo(f"packing {len(tiles)} sprites from {chosen}", err=True)
+    datasets.sprite_sheet(tiles).save(buffer, "WEBP", lossless=True, quality=100, method=6, exact=True)
+    checkpoint.write_atomically(out, buffer.getvalue())
+    typer.echo(f"wrote {out}, digest {datasets.sprites_digest(tiles)}")
+
+
+@app.command("verify")
+def data_verify(font: Font = None) -> None:
+    """Prove by digest that the shipped sprites equal a rebuild from the font."""
+    chosen = noto.find_font(font)
+    rebuilt = datasets.sprites_digest(noto.build_sprites(chosen, [row["sequence"] for row in datasets.manifest()]))
+    if rebuilt != datasets.sprites_digest(datasets.sprites()):
+        raise NcamError(f"the shipped sprites differ from those in {chosen}: is it NotoColorEmoji 2.042?")
+    typer.echo(f"the shipped sprites equal those in {chosen}: {rebuilt}")

@@ -1,0 +1,48 @@
+"""The benchmark times what it says it times."""
+
+import json
+import math
+import sys
+
+import pytest
+import torch
+
+from ncamlib import bench, cli
+
+CPU = torch.device("cpu")
+SMALL = bench.Case(training=True, fire_rate=0.5, grid=8, steps=3, batch=2)
+
+
+def test_all_variants_compute_the_same():
+    state, weights, leak, steps, masks = bench.inputs(SMALL, CPU)
+    results = {}
+    for name, variant in bench.variants(CPU).items():
+        if name != "torch.compile":  # minutes of compiling for a second of test
+            results[name] = variant(state, weights, leak, steps, masks)
+    assert {"naive", "bmm eager"} <= results.keys()
+    for result in results.values():
+        torch.testing.assert_close(result, results["naive"], rtol=1e-4, atol=1e-5)
+
+
+def test_operations_are_counted_for_live_cells_only():
+    case = bench.Case(training=False, fire_rate=1.0, grid=64, steps=1, batch=1)
+    assert bench.operations(case) == pytest.approx(67.1e6, rel=1e-3)
+    assert bench.operations(bench.Case(True, 0.5, 64, 1, 1)) == pytest.approx(1.5 * bench.operations(case))
+
+
+def test_quick_run_reports_every_column(monkeypatch, capsys):
+    chosen = {k: v for k, v in bench.variants(CPU).items() if k != "torch.compile"}
+    monkeypatch.setattr(bench, "variants", lambda _: chosen)
+    monkeypatch.setattr(bench, "QUICK", [SMALL])
+    monkeypatch.setattr(sys, "argv", ["ncam", "bench", "--quick", "--json", "--rounds", "1"])
+    with pytest.raises(SystemExit) as stop:
+        cli.main()
+    assert not stop.value.code
+    rows = json.loads(capsys.readouterr().out)["results"]
+    assert [row["variant"] for row in rows] == list(chosen)
+    for row in rows:
+        assert row["pass"] == "training"
+        assert {"fire_rate", "grid", "steps", "batch", "threads", "peak_memory_mib"} <= row.keys()
+        assert row["ratio_to_naive"] > 0
+        assert math.isfinite(row["share_of_ceiling"])
+    assert rows[0]["ratio_to_naive"] == 1
