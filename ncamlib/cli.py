@@ -67,9 +67,9 @@ def list_experiments(
         typer.echo(json.dumps(rows, indent=1))
     else:
         from rich.console import Console
-        from rich.table import Table
+        from rich.table import Column, Table
 
-        table = Table("experiment", "where", "row", "paper", "ours", "PSNR", "training")
+        table = Table(Column("experiment", no_wrap=True), "where", "row", "paper", "ours", "PSNR", "training")
         for row in rows:
             mse = "" if row["mse"] is None else f"{row['mse']:.4f}"
             psnr = "" if row["psnr"] is None else f"{row['psnr']:.1f}"

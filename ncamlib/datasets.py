@@ -74,7 +74,7 @@ def _suggest(key: str, names: list[str]) -> str:
     import difflib
 
     near = [n for n in names if key.lower() in n.lower()][:8] or difflib.get_close_matches(key, names, 8, 0.4)
-    return f"choose for instance {', '.join(near or names[:8])} ('ncam data info' lists all)"
+    return f"choose for instance {', '.join(near or names[:8])} ('ncam data info --names SUBSET' lists them)"
 
 
 @functools.cache
@@ -132,7 +132,7 @@ def single(key: str, size: int = 64) -> Images:
     """One emoji of the whole font, given as itself, its name or its code points: (1, 4, size, size)."""
     table = manifest()
     everything = Images(
-        "Noto emoji", torch.empty(len(table)), [r["name"] for r in table], [r["sequence"] for r in table]
+        "all emoji", torch.empty(len(table)), [r["name"] for r in table], [r["sequence"] for r in table]
     )
     row = table[everything.index(key)]
     subset = "heldout" if row["subset"] == "heldout" else "full"

@@ -44,11 +44,12 @@ def sheet(images: Tensor, columns: int, gap: int = 4) -> Tensor:
     return grid[:, : rows * h - gap, : columns * w - gap]
 
 
-def save_growth(path: Path, frames: Tensor, scale: int = 4, milliseconds: int = 60) -> None:
+def save_growth(path: Path | str, frames: Tensor, scale: int = 4, milliseconds: int = 60) -> None:
     """Write a growth as an animation (.gif, .apng) or as a strip of at most nine frames (.png).
 
     frames (F, 3 or 4, H, W). The last frame of an animation stays for a second.
     """
+    path = Path(path)
     suffix = path.suffix.lower()
     if suffix not in ANIMATIONS + PICTURES:
         raise NcamError(f"cannot write {path.name}: the name must end in {', '.join(ANIMATIONS + PICTURES)}")
@@ -105,13 +106,22 @@ def channel_grid(state: Tensor, names: Sequence[str] | None = None) -> Any:
 
 
 def save_figure(figure: Any, name: str, parameters: dict[str, Any]) -> None:
-    """Save a matplotlib figure under figures/ as PNG and SVG, its parameters in their metadata."""
+    """Save a matplotlib figure under figures/ as PNG and SVG, its parameters in their metadata.
+
+    Only in the book's own folder, where the book is built: a run from elsewhere, with other parameters,
+    leaves the figures of the book alone.
+    """
+    import matplotlib as mpl
+
+    if Path.cwd() != project_root() / "book":
+        return
     folder = project_root() / "figures"
     description = json.dumps(parameters, ensure_ascii=False, sort_keys=True)
     for suffix, key in (("png", "Description"), ("svg", "Description")):
         buffer = io.BytesIO()
         metadata = {key: description} | ({"Date": None} if suffix == "svg" else {"Software": None})
-        figure.savefig(buffer, format=suffix, dpi=150, metadata=metadata)
+        with mpl.rc_context({"svg.hashsalt": name}):  # the same figure gives the same file
+            figure.savefig(buffer, format=suffix, dpi=150, metadata=metadata)
         write_atomically(folder / f"{name}.{suffix}", buffer.getvalue())
 
 

@@ -111,7 +111,7 @@ def markdown(rows: list[dict[str, Any]]) -> str:
         psnr, training = "–", "–"
         if trained:
             psnr, device = f"{row['psnr']:.1f}", row["device"].split(",")[0]
-            training = f"{row['train_steps']:,} steps, {row['minutes']:.0f} min, {device}, {row['commit']}"
+            training = f"{row['train_steps']:,} steps, {row['minutes']:.0f} min, {device}, commit {row['commit'][:7]}"
         lines.append(f"| `{row['name']}` | {number(row['paper_mse'])} | {number(row['mse'])} | {psnr} | {training} |")
     return "\n".join(lines)
 

@@ -169,9 +169,8 @@ def train(
         spent = run.seconds
         if main and run.step == 0:
             run.save(out)  # an unwritable folder is noticed now, not in an hour
-        bar = tqdm(total=experiment.train.steps, initial=run.step, disable=quiet or not main, file=sys.stderr)
-        if time_budget is not None:
-            bar.total = None
+        total = None if time_budget else experiment.train.steps
+        bar = tqdm(total=total, initial=run.step, disable=quiet or not main, file=sys.stderr)
         with bar:
             while True:
                 run.seconds = spent + time.monotonic() - began
@@ -181,10 +180,8 @@ def train(
                     break
                 train_step(run, module, pixels, progress, ranks)
                 recent = sum(run.losses[-50:]) / len(run.losses[-50:])
-                left = run.seconds * (1 - progress) / max(progress, 1e-9) if time_budget else None
-                bar.set_postfix_str(
-                    f"mse {recent:.4f}" + (f", {left / 60:.0f} min left" if left is not None else ""), refresh=False
-                )
+                left = f", {(1 - progress) * time_budget / 60:.1f} min left" if time_budget else ""
+                bar.set_postfix_str(f"mse {recent:.4f}{left}", refresh=False)
                 bar.update()
                 if main and time.monotonic() - saved > SAVE_EVERY:
                     run.save(out)

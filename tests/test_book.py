@@ -7,6 +7,7 @@ import json
 import re
 import shutil
 import subprocess
+import sys
 import threading
 import urllib.parse
 from pathlib import Path
@@ -140,3 +141,28 @@ def test_tables_are_rendered_from_the_recorded_results(file):
     text = (ROOT / file).read_text(encoding="utf-8")
     table = text.split(results.BEGIN)[1].split(results.END)[0].strip()
     assert table == results.markdown(results.summary()), "run make results"
+
+
+CHAPTER = str(ROOT / "book" / "01_growth.ipynb")
+
+
+def test_the_readme_snippet_runs(tmp_path):
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    snippet = text.split("```python\n")[1].split("```")[0]
+    subprocess.run([sys.executable, "-c", snippet], check=True, cwd=tmp_path)
+    assert (tmp_path / "a.gif").stat().st_size > 1000
+
+
+def test_a_chapter_run_elsewhere_leaves_the_figures_of_the_book_alone(tmp_path):
+    before = {f: f.stat().st_mtime_ns for f in (ROOT / "figures").iterdir()}
+    command = [sys.executable, "-m", "papermill", CHAPTER, "out.ipynb", "-p", "emoji", "🆒"]
+    subprocess.run(command, check=True, cwd=tmp_path, capture_output=True)
+    assert {f: f.stat().st_mtime_ns for f in (ROOT / "figures").iterdir()} == before
+    assert "COOL_button" in (tmp_path / "out.ipynb").read_text(encoding="utf-8")
+
+
+def test_an_unknown_parameter_stops_a_chapter_with_the_choices(tmp_path):
+    command = [sys.executable, "-m", "papermill", CHAPTER, "out.ipynb", "-p", "stepps", "3"]
+    failed = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert failed.returncode != 0
+    assert "unknown parameter 'stepps': choose one of experiment, emoji, steps" in failed.stderr
