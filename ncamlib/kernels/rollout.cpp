@@ -15,6 +15,7 @@
 //
 // Layout: states are cells-major with a border of zeros, [(H+2)*(W+2)][C], so one vector load
 // takes channels of one cell. Compiler vectors (`vector_size`) serve AVX-512, AVX2, SSE and NEON.
+// Forward and backward share every helper, hence one file.
 
 #include <cmath>
 #include <cstdint>
