@@ -19,12 +19,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ncamlib.kernels.padding import pad
+from ncamlib.kernels.padding import CHANNELS, obstacle, pad
 from ncamlib.kernels.reference import Weights
 
 SOURCE = Path(__file__).with_name("rollout.cpp")
 FLAGS = ["-O3", "-std=c++17", "-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math", "-shared", "-fPIC"]
-CHANNELS = (16, 32)  # the kernel's state widths; narrower states are padded with zeros
 HIDDEN_MULTIPLE = 64
 
 
@@ -79,13 +78,7 @@ def unsupported(state: Tensor, steps: int) -> str | None:
     """Why this rollout cannot run here, or None if it can."""
     if state.device.type != "cpu":
         return f"the state is on {state.device}"
-    if state.dtype != torch.float32:
-        return f"the state is {state.dtype}, not float32"
-    if state.shape[1] > CHANNELS[-1]:
-        return f"{state.shape[1]} channels are more than {CHANNELS[-1]}"
-    if steps < 1:
-        return "there is no step to take"
-    return None
+    return obstacle(state, steps)
 
 
 def _pointer(tensor: Tensor | None) -> ctypes.c_void_p:

@@ -1,9 +1,23 @@
 """Fits a rollout to the sizes a kernel takes: channels and hidden units with zero weights change nothing."""
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from ncamlib.kernels.reference import Weights
+
+CHANNELS = (16, 32)  # the state widths that the kernels take; narrower states are padded
+
+
+def obstacle(state: Tensor, steps: int) -> str | None:
+    """Why no kernel can take this rollout, or None if one can. state (B, C, H, W)."""
+    if state.dtype != torch.float32:
+        return f"the state is {state.dtype}, not float32"
+    if state.shape[1] > CHANNELS[-1]:
+        return f"{state.shape[1]} channels are more than {CHANNELS[-1]}"
+    if steps < 1:
+        return "there is no step to take"
+    return None
 
 
 def pad(state: Tensor, weights: Weights, channels: int, hidden: int) -> tuple[Tensor, Weights]:

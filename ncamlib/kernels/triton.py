@@ -14,10 +14,9 @@ import torch
 from torch import Tensor
 
 from ncamlib.errors import NcamError, choice
-from ncamlib.kernels.padding import pad
+from ncamlib.kernels.padding import CHANNELS, obstacle, pad
 from ncamlib.kernels.reference import Weights
 
-CHANNELS = (16, 32)
 MAX_HIDDEN = 256
 DOTS = ("ieee", "tf32", "bf16")
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
@@ -27,13 +26,7 @@ def unsupported(state: Tensor, steps: int) -> str | None:
     """Why this rollout cannot run here, or None if it can."""
     if state.device.type != "cuda" and not INTERPRETED:
         return f"the state is on {state.device}"
-    if state.dtype != torch.float32:
-        return f"the state is {state.dtype}, not float32"
-    if state.shape[1] > CHANNELS[-1]:
-        return f"{state.shape[1]} channels are more than {CHANNELS[-1]}"
-    if steps < 1:
-        return "there is no step to take"
-    return None
+    return obstacle(state, steps)
 
 
 @functools.cache
