@@ -1,22 +1,23 @@
 // The NCA rollout with per-sample weights, forward and backward (paper, sections 3.3 and 3.4).
 //
 // One step, for every live cell of one sample:
-//     p  = [x, Sobel_x x, Sobel_y x]           perceive, 3C numbers per cell
+//     p  = [x, Sobel_x x, Sobel_y x]           perceive, P = 3C numbers per cell
 //     p^ = (p - mean) * rstd                   instance norm over the grid
 //     h  = relu(W1 p^ + b1)
 //     x <- x + leak * (W2 h + b2)
 //
 // What makes it fast:
-//   * the norm is folded into layer 1, W1' = W1 rstd and b1' = b1 - W1' mean, so p^ never exists;
-//   * cells that do not fire are skipped: live cells are gathered into tiles of TILE, so all of
-//     a tile's p and h stay in the first-level cache, and only the states go to memory;
-//   * backward keeps nothing but the states and the statistics; p and h are computed again;
-//   * the two means that the backward of the norm needs come out of the weight gradients.
+//   * live cells are gathered into tiles of TILE, and cells that do not fire are skipped, forward
+//     and backward. A tile's p^ and h stay in the first-level cache; only states go to memory;
+//   * hidden units go through in panels of PANEL, so that every stride is known to the compiler
+//     and a register tile's operands fit beside each other in the cache;
+//   * backward keeps nothing but the states and the statistics; p^ and h are computed again.
 //
 // Layout: states are cells-major with a border of zeros, [(H+2)*(W+2)][C], so one vector load
 // takes channels of one cell. Compiler vectors (`vector_size`) serve AVX-512, AVX2, SSE and NEON.
 // Forward and backward share every helper, hence one file.
 
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <cstdlib>
@@ -35,7 +36,8 @@ constexpr int LANES = 4, ACCUMULATORS = 24, MAX_VECTORS = 4;
 #else
 constexpr int LANES = 4, ACCUMULATORS = 12, MAX_VECTORS = 2;
 #endif
-constexpr int TILE = 48;  // cells per tile: a multiple of every row count below
+constexpr int TILE = 48;   // cells per tile: a multiple of every row count below
+constexpr int PANEL = 64;  // hidden units per panel; the hidden layer is a multiple of it
 constexpr float EPS = 1e-5f;
 
 typedef float Vec __attribute__((vector_size(4 * LANES)));
@@ -45,33 +47,21 @@ inline Vec load(const float* a) { return *reinterpret_cast<const VecU*>(a); }
 inline void store(float* a, Vec v) { *reinterpret_cast<VecU*>(a) = v; }
 inline Vec splat(float a) { return a - Vec{}; }  // minus zero folds away, plus zero does not
 
-// Vectors per row of a register tile for a matrix n wide: the most that divide it evenly.
-constexpr int vectors(int n) {
-    int most = n / LANES < MAX_VECTORS ? n / LANES : MAX_VECTORS;
-    while ((n / LANES) % most) most--;
-    return most;
-}
-
-// Columns of a panel. Weights are stored panel by panel, [n / PANEL][k][PANEL], so that the
-// inner loop reads them in order.
-constexpr int PANEL_HIDDEN = MAX_VECTORS * LANES > 16 ? MAX_VECTORS * LANES : 16;
-
-// out(r, n) = init + sum_k a[r * ar + k * ak] * b[k * ldb + n], one register tile of ROWS x NV.
-template <int ROWS, int NV, class Init, class Done>
-inline void register_tile(const float* a, int ar, int ak, const float* b, int ldb, int K, Init init,
-                          Done done) {
+// out(r, n) = init(r, n) + sum_k a[r * AR + k * AK] * b[k * LDB + n], for ROWS x NV vectors in registers.
+template <int ROWS, int NV, int AR, int AK, int LDB, class Init, class Done>
+inline void register_tile(const float* a, const float* b, int K, Init init, Done done) {
     Vec acc[ROWS][NV];
 #pragma GCC unroll 32
     for (int r = 0; r < ROWS; r++)
 #pragma GCC unroll 8
         for (int v = 0; v < NV; v++) acc[r][v] = init(r, v * LANES);
-    for (int k = 0; k < K; k++, a += ak, b += ldb) {
+    for (int k = 0; k < K; k++, a += AK, b += LDB) {
         Vec w[NV];
 #pragma GCC unroll 8
         for (int v = 0; v < NV; v++) w[v] = load(b + v * LANES);
 #pragma GCC unroll 32
         for (int r = 0; r < ROWS; r++) {
-            const Vec x = splat(a[r * ar]);
+            const Vec x = splat(a[r * AR]);
 #pragma GCC unroll 8
             for (int v = 0; v < NV; v++) acc[r][v] += x * w[v];
         }
@@ -82,31 +72,39 @@ inline void register_tile(const float* a, int ar, int ak, const float* b, int ld
         for (int v = 0; v < NV; v++) done(r, v * LANES, acc[r][v]);
 }
 
-// The whole product, M x N. `b` is panel-packed when bp != 0 (bp = floats from panel to panel),
-// row-major otherwise. init(m, n) and done(m, n, v) see one vector of the result.
-template <int NV, class Init, class Done>
-inline void gemm(int M, int N, int K, const float* a, int ar, int ak, const float* b, int ldb,
-                 int bp, Init init, Done done) {
-    constexpr int ROWS = ACCUMULATORS / NV, WIDTH = NV * LANES;
-    for (int n = 0; n < N; n += WIDTH) {
-        const float* bn = bp ? b + (n / ldb) * bp + n % ldb : b + n;
-        int m = 0;
-        for (; m + ROWS <= M; m += ROWS)
-            register_tile<ROWS, NV>(
-                a + m * ar, ar, ak, bn, ldb, K, [&](int r, int v) { return init(m + r, n + v); },
-                [&](int r, int v, Vec x) { done(m + r, n + v, x); });
-        for (; m < M; m++)
-            register_tile<1, NV>(
-                a + m * ar, ar, ak, bn, ldb, K, [&](int r, int v) { return init(m + r, n + v); },
-                [&](int r, int v, Vec x) { done(m + r, n + v, x); });
-    }
+// Rows m .. M - 1 of one column of register tiles: as many tall ones as fit, then shorter ones.
+template <int ROWS, int NV, int AR, int AK, int LDB, class Init, class Done>
+inline void rows(int m, int M, const float* a, const float* b, int K, Init init, Done done) {
+    for (; m + ROWS <= M; m += ROWS)
+        register_tile<ROWS, NV, AR, AK, LDB>(
+            a + m * AR, b, K, [&](int r, int v) { return init(m + r, v); },
+            [&](int r, int v, Vec x) { done(m + r, v, x); });
+    if constexpr (ROWS > 1) rows<(ROWS + 2) / 4, NV, AR, AK, LDB>(m, M, a, b, K, init, done);
 }
 
-struct Buffer {  // aligned floats, owned
+// The most vectors per row of a register tile that divide a matrix n wide.
+constexpr int vectors(int n) {
+    int most = n / LANES < MAX_VECTORS ? n / LANES : MAX_VECTORS;
+    while ((n / LANES) % most) most--;
+    return most;
+}
+
+// The product of a (M x K, strides AR and AK) and b (K x N, row-major, LDB apart).
+// init(m, n) and done(m, n, v) see one vector of the result.
+template <int N, int AR, int AK, int LDB, class Init, class Done>
+inline void gemm(int M, int K, const float* a, const float* b, Init init, Done done) {
+    constexpr int NV = vectors(N), ROWS = ACCUMULATORS / NV;
+    for (int n = 0; n < N; n += NV * LANES)
+        rows<ROWS, NV, AR, AK, LDB>(
+            0, M, a, b + n, K, [&](int m, int v) { return init(m, n + v); },
+            [&](int m, int v, Vec x) { done(m, n + v, x); });
+}
+
+struct Buffer {  // aligned floats, zero at first, owned
     explicit Buffer(size_t n) : data(static_cast<float*>(std::aligned_alloc(64, (n * 4 + 63) / 64 * 64))) {
         std::memset(data.get(), 0, n * 4);
     }
-    operator float*() { return data.get(); }
+    operator float*() const { return data.get(); }
     struct Free { void operator()(float* p) const { std::free(p); } };
     std::unique_ptr<float, Free> data;
 };
@@ -117,24 +115,31 @@ struct Weights { const float *w1, *b1, *w2, *b2; };
 
 template <int C>
 struct Kernel {
-    static constexpr int P = 3 * C, NV_C = vectors(C), NV_P = vectors(P), NV_H = MAX_VECTORS;
-    static constexpr int W_P = NV_P * LANES;
+    static constexpr int P = 3 * C;
 
     const Shape s;
+    const Weights w;
+    const float leak;
     const int hidden, stride, cells;  // stride: cells from row to row, border included
     const size_t state_size;          // floats of one padded state
-    // Per-sample scratch. w1f: W1' as [P][hidden] panels; w1r: W1' as [hidden][P] panels.
-    Buffer w1f, w1r, b1f, w2t, w2l, p, h, u, row;
-    std::vector<int> live;
+    // W1 as panels [hidden / PANEL][P][PANEL], W2 as [hidden][C]; a tile's p^ and one panel of its h.
+    Buffer w1t, w2t, p, h;
+    std::vector<int> live;  // where the live cells are, in floats
 
-    explicit Kernel(const Shape& shape)
-        : s(shape), hidden(shape.hidden), stride(shape.width + 2), cells(shape.height * shape.width),
-          state_size(static_cast<size_t>(shape.height + 2) * stride * C), w1f(P * hidden),
-          w1r(P * hidden), b1f(hidden), w2t(hidden * C), w2l(hidden * C), p(TILE * P),
-          h(TILE * hidden), u(TILE * C), row(static_cast<size_t>(shape.width) * P), live(cells) {}
 
-    // p = [x, Sobel_x x, Sobel_y x] of the cell at x.
-    inline void perceive(const float* x, float* out) const {
+    Kernel(const Shape& shape, const Weights& weights, float factor)
+        : s(shape), w(weights), leak(factor), hidden(s.hidden), stride(s.width + 2), cells(s.height * s.width),
+          state_size(static_cast<size_t>(s.height + 2) * stride * C), w1t(P * hidden), w2t(hidden * C),
+          p(TILE * P), h(TILE * PANEL), live(cells + 1) {
+        for (int k = 0; k < hidden; k++) {
+            for (int c = 0; c < P; c++) w1t[(k / PANEL) * P * PANEL + c * PANEL + k % PANEL] = w.w1[k * P + c];
+            for (int c = 0; c < C; c++) w2t[k * C + c] = w.w2[c * hidden + k];
+        }
+    }
+
+    // Calls f(c, v) with vectors v of p = [x, Sobel_x x, Sobel_y x], for the cell at x.
+    template <class F>
+    inline void perceive(const float* x, F f) const {
         const int r = stride * C;
         const Vec eighth = splat(0.125f);
 #pragma GCC unroll 8
@@ -142,96 +147,101 @@ struct Kernel {
             const Vec nw = load(x - r - C), n = load(x - r), ne = load(x - r + C), w = load(x - C),
                       e = load(x + C), sw = load(x + r - C), so = load(x + r), se = load(x + r + C);
             const Vec dx = e - w, dy = so - n;
-            store(out + c, load(x));
-            store(out + C + c, eighth * (((ne - nw) + (se - sw)) + (dx + dx)));
-            store(out + 2 * C + c, eighth * (((sw - nw) + (se - ne)) + (dy + dy)));
+            f(c, load(x));
+            f(C + c, eighth * (((ne - nw) + (se - sw)) + (dx + dx)));
+            f(2 * C + c, eighth * (((sw - nw) + (se - ne)) + (dy + dy)));
         }
     }
 
-    // Mean and reciprocal deviation of the 3C perceived maps; rows are merged as in Chan et al.,
-    // because a one-pass variance cancels when a channel is far from zero.
-    void statistics(const float* x, float* mean, float* rstd) {
-        if (!s.norm) {
-            for (int c = 0; c < P; c++) mean[c] = 0, rstd[c] = 1;
-            return;
-        }
+    // Mean and reciprocal deviation of the P perceived maps. Sums are taken row by row about the
+    // mean so far and merged in double as in Chan et al.: E[x^2] - E[x]^2 would cancel when a
+    // channel is far from zero.
+    void statistics(const float* x, float* mean, float* scale) const {
         double m[P] = {}, m2[P] = {};
+        alignas(64) float about[P], sum[P], square[P];
+        perceive(x + (stride + 1) * C, [&](int c, Vec v) { store(about + c, v); });
         for (int y = 0; y < s.height; y++) {
             const float* cell = x + (static_cast<size_t>(y + 1) * stride + 1) * C;
-            for (int i = 0; i < s.width; i++) perceive(cell + i * C, row + i * P);
-            for (int c = 0; c < P; c += LANES) {
-                Vec sum{}, square{};
-                for (int i = 0; i < s.width; i++) sum += load(row + i * P + c);
-                const Vec mu = sum / splat(static_cast<float>(s.width));
-                for (int i = 0; i < s.width; i++) {
-                    const Vec d = load(row + i * P + c) - mu;
-                    square += d * d;
-                }
-                for (int l = 0; l < LANES; l++) {
-                    const double d = mu[l] - m[c + l];
-                    m[c + l] += d / (y + 1);
-                    m2[c + l] += square[l] + d * d * s.width * y / (y + 1.0);
-                }
+            Vec total[P / LANES] = {}, squares[P / LANES] = {};
+            for (int i = 0; i < s.width; i++)
+                perceive(cell + i * C, [&](int c, Vec v) {
+                    const Vec d = v - load(about + c);
+                    total[c / LANES] += d;
+                    squares[c / LANES] += d * d;
+                });
+            for (int c = 0; c < P; c += LANES)
+                store(sum + c, total[c / LANES]), store(square + c, squares[c / LANES]);
+            for (int c = 0; c < P; c++) {
+                const double row = sum[c] / s.width, d = about[c] + row - m[c];
+                m[c] += d / (y + 1);
+                m2[c] += square[c] - row * sum[c] + d * d * s.width * y / (y + 1.0);
+                about[c] = static_cast<float>(m[c]);
             }
         }
         for (int c = 0; c < P; c++) {
             mean[c] = static_cast<float>(m[c]);
-            rstd[c] = static_cast<float>(1 / std::sqrt(m2[c] / cells + EPS));
+            scale[c] = static_cast<float>(1 / std::sqrt(std::max(0.0, m2[c]) / cells + EPS));
         }
     }
 
-    // W1' = W1 rstd, b1' = b1 - W1' mean, in both panel layouts.
-    void fold(const float* w1, const float* b1, const float* mean, const float* rstd, bool backward) {
-        for (int k = 0; k < hidden; k++) {
-            float bias = b1[k];
-            float* column = w1f + (k / PANEL_HIDDEN) * P * PANEL_HIDDEN + k % PANEL_HIDDEN;
-            for (int c = 0; c < P; c++) {
-                const float w = w1[k * P + c] * rstd[c];
-                bias -= w * mean[c];
-                column[c * PANEL_HIDDEN] = w;
-                if (backward) w1r[(c / W_P) * hidden * W_P + k * W_P + c % W_P] = w;
+    int gather(const uint8_t* mask) {
+        int n = 0, i = 0;
+        for (int y = 0; y < s.height; y++)
+            for (int x = 0; x < s.width; x++, i++) {
+                live[n] = ((y + 1) * stride + x + 1) * C;
+                n += !mask || mask[i];  // no branch: whether a cell fires cannot be predicted
             }
-            b1f[k] = bias;
-        }
-    }
-
-    int gather(const uint8_t* mask) {  // positions of the live cells, in floats
-        int n = 0;
-        for (int y = 0, i = 0; y < s.height; y++)
-            for (int x = 0; x < s.width; x++, i++)
-                if (!mask || mask[i]) live[n++] = ((y + 1) * stride + x + 1) * C;
         return n;
     }
 
-    void hidden_layer(int rows) {  // h = relu(W1' p + b1')
-        const Vec zero{};
-        gemm<NV_H>(rows, hidden, P, p, P, 1, w1f, PANEL_HIDDEN, P * PANEL_HIDDEN,
-                   [&](int, int n) { return load(b1f + n); },
-                   [&](int m, int n, Vec v) { store(h + m * hidden + n, v <= zero ? zero : v); });
+    // Copies what the update does not write: the cells that do not fire, and the border.
+    void keep(const float* x, float* y, bool sparse) const {
+        if (sparse) return static_cast<void>(std::memcpy(y, x, state_size * 4));
+        const size_t row = static_cast<size_t>(stride) * C;
+        std::memset(y, 0, row * 4);
+        std::memset(y + state_size - row, 0, row * 4);
+        for (int i = 1; i <= s.height; i++)
+            std::memset(y + i * row, 0, C * 4), std::memset(y + (i + 1) * row - C, 0, C * 4);
     }
 
-    void forward(float* states, size_t step_size, float* stats, const Weights& w, float leak,
-                 const uint8_t* masks, bool save) {
-        for (int k = 0; k < hidden; k++)
-            for (int c = 0; c < C; c++) w2t[k * C + c] = w.w2[c * hidden + k];
+    // p^ of m live cells.
+    void normalised(const float* x, const int* at, int m, const float* mean, const float* rstd) const {
+        for (int j = 0; j < m; j++)
+            perceive(x + at[j], [&](int c, Vec v) {
+                store(p + j * P + c, s.norm ? (v - load(mean + c)) * load(rstd + c) : v);
+            });
+    }
+
+    // One panel of h = relu(W1 p^ + b1) for m cells; k is the panel's first hidden unit.
+    void hidden_layer(int m, int k) const {
+        const Vec zero{};
+        gemm<PANEL, P, 1, PANEL>(
+            m, P, p, w1t + k * P, [&](int, int n) { return load(w.b1 + k + n); },
+            [&](int j, int n, Vec v) { store(h + j * PANEL + n, v <= zero ? zero : v); });
+    }
+
+    void forward(float* states, size_t step_size, float* stats, const uint8_t* masks, bool save) {
         for (int t = 0; t < s.steps; t++) {
             const float* x = states + (save ? t : t & 1) * step_size;
             float* y = states + (save ? t + 1 : (t + 1) & 1) * step_size;
-            float* mean = stats + (save ? static_cast<size_t>(t) * s.batch * 2 * P : 0);
-            statistics(x, mean, mean + P);
-            fold(w.w1, w.b1, mean, mean + P, false);
-            std::memcpy(y, x, state_size * 4);
-            const int n = gather(masks ? masks + static_cast<size_t>(t) * s.batch * cells : nullptr);
+            float *mean = stats + (save ? static_cast<size_t>(t) * s.batch * 2 * P : 0), *rstd = mean + P;
+            if (s.norm) statistics(x, mean, rstd);
+            const uint8_t* mask = masks ? masks + static_cast<size_t>(t) * s.batch * cells : nullptr;
+            keep(x, y, mask);
+            const int n = gather(mask);
             for (int i = 0; i < n; i += TILE) {
-                const int m = n - i < TILE ? n - i : TILE;
-                for (int j = 0; j < m; j++) perceive(x + live[i + j], p + j * P);
-                hidden_layer(m);
-                gemm<NV_C>(m, C, hidden, h, hidden, 1, w2t, C, 0,
-                           [&](int, int c) { return load(w.b2 + c); },
-                           [&](int r, int c, Vec v) {
-                               float* cell = y + live[i + r] + c;
-                               store(cell, load(cell) + splat(leak) * v);
-                           });
+                const int m = std::min(n - i, TILE);
+                const int* at = live.data() + i;
+                normalised(x, at, m, mean, rstd);
+                for (int k = 0; k < hidden; k += PANEL) {
+                    hidden_layer(m, k);
+                    gemm<C, PANEL, 1, C>(
+                        m, PANEL, h, w2t + k * C, [&](int, int c) { return k ? Vec{} : load(w.b2 + c); },
+                        [&](int j, int c, Vec v) {
+                            const int i = at[j] + c;
+                            store(y + i, load((k ? y : x) + i) + splat(leak) * v);
+                        });
+                }
             }
         }
     }
@@ -239,181 +249,204 @@ struct Kernel {
     // grad: d loss / d x_T on entry, d loss / d x_0 on return (padded, border ignored).
     // gw1 .. gb2 receive the gradients of this sample's weights, *gleak that of the leak factor.
     void backward(const float* states, size_t step_size, const float* stats, float* grad,
-                  const Weights& w, float leak, const uint8_t* masks, float* gw1, float* gb1,
-                  float* gw2, float* gb2, double* gleak) {
-        const float* x;
-        Buffer gp(static_cast<size_t>(s.height + 2) * stride * P);  // d loss / d p, padded
-        Buffer g(TILE * C), dh(TILE * hidden), q(hidden * C), r(P * hidden), db1(hidden), db2(C);
-        Buffer shift(P), scale(P);
-        for (int c = 0; c < C; c++)  // leak * W2 as [C][hidden] panels
-            for (int k = 0; k < hidden; k++)
-                w2l[(k / PANEL_HIDDEN) * C * PANEL_HIDDEN + c * PANEL_HIDDEN + k % PANEL_HIDDEN] =
-                    leak * w.w2[c * hidden + k];
+                  const uint8_t* masks, float* gw1, float* gb1, float* gw2, float* gb2, double* gleak) {
+        Backward b(*this);
         for (int t = s.steps - 1; t >= 0; t--) {
-            x = states + t * step_size;
-            const float* mean = stats + static_cast<size_t>(t) * s.batch * 2 * P;
-            const float* rstd = mean + P;
-            fold(w.w1, w.b1, mean, rstd, true);
-            std::memset(q, 0, hidden * C * 4);
-            std::memset(r, 0, P * hidden * 4);
-            std::memset(db1, 0, hidden * 4);
-            std::memset(db2, 0, C * 4);
+            const float* x = states + t * step_size;
+            const float *mean = stats + static_cast<size_t>(t) * s.batch * 2 * P, *rstd = mean + P;
             const uint8_t* mask = masks ? masks + static_cast<size_t>(t) * s.batch * cells : nullptr;
             const int n = gather(mask);
-            if (mask)
-                for (int y = 0; y < s.height; y++)
-                    std::memset(gp + (static_cast<size_t>(y + 1) * stride + 1) * P, 0, s.width * P * 4);
+            b.start_step(mask);
             for (int i = 0; i < n; i += TILE) {
-                const int m = n - i < TILE ? n - i : TILE;
-                for (int j = 0; j < m; j++) {
-                    perceive(x + live[i + j], p + j * P);
-                    std::memcpy(g + j * C, grad + live[i + j], C * 4);
-                }
-                hidden_layer(m);
-                accumulate(m, g, dh, q, r, db1, db2);
-                gemm<NV_P>(m, P, hidden, dh, hidden, 1, w1r, W_P, hidden * W_P,
-                           [](int, int) { return Vec{}; },
-                           [&](int j, int c, Vec v) {
-                               store(gp + static_cast<size_t>(live[i + j] / C) * P + c, v);
-                           });
+                const int m = std::min(n - i, TILE);
+                const int* at = live.data() + i;
+                normalised(x, at, m, mean, rstd);
+                b.tile(grad, at, m);
             }
-            weight_gradients(w, leak, mean, rstd, q, r, db1, db2, gw1, gb1, gw2, gb2, gleak, shift, scale);
-            state_gradient(x, gp, shift, scale, grad);
+            b.finish_step(x, mean, rstd, grad);
         }
+        b.write(gw1, gb1, gw2, gb2, gleak);
     }
 
-    // One tile's share of q = h^T g, db2 = sum g, dh = (leak W2)^T g [h > 0], r = p^T dh, db1 = sum dh.
-    void accumulate(int m, float* g, float* dh, float* q, float* r, float* db1, float* db2) {
-        const Vec zero{};
-        gemm<NV_C>(hidden, C, m, h, 1, hidden, g, C, 0,
-                   [&](int k, int c) { return load(q + k * C + c); },
-                   [&](int k, int c, Vec v) { store(q + k * C + c, v); });
-        gemm<NV_H>(m, hidden, C, g, C, 1, w2l, PANEL_HIDDEN, C * PANEL_HIDDEN,
-                   [](int, int) { return Vec{}; },
-                   [&](int j, int k, Vec v) {
-                       store(dh + j * hidden + k, load(h + j * hidden + k) > zero ? v : zero);
-                   });
-        gemm<NV_H>(P, hidden, m, p, 1, P, dh, hidden, 0,
-                   [&](int c, int k) { return load(r + c * hidden + k); },
-                   [&](int c, int k, Vec v) { store(r + c * hidden + k, v); });
-        for (int k = 0; k < hidden; k += LANES) {
-            Vec sum = load(db1 + k);
-            for (int j = 0; j < m; j++) sum += load(dh + j * hidden + k);
-            store(db1 + k, sum);
-        }
-        for (int c = 0; c < C; c += LANES) {
-            Vec sum = load(db2 + c);
-            for (int j = 0; j < m; j++) sum += load(g + j * C + c);
-            store(db2 + c, sum);
-        }
-    }
+    // What the backward pass needs beyond the forward's scratch.
+    struct Backward {
+        const Kernel& f;
+        const int hidden;
+        // d p^ of every cell, padded, then d p; one tile of g = d x; leak W2 as panels [C][PANEL].
+        Buffer dp, g, w2l;
+        // Sums over the cells of one step, and over all steps: d W1 as w1t, d W2 / leak as w2t.
+        Buffer dw1, db1, dw2, db2, all_w1, all_b1, all_w2, all_b2;
+        Vec sum[P / LANES], product[P / LANES];  // of d p^ and of d p^ * p^, for the norm
 
-    // d W1 = (r - mean db1) rstd. The norm's backward needs mean(dp^) = W1^T db1 / N and
-    // mean(dp^ p^) = sum_k W1 dW1 / N; `scale` and `shift` are what it subtracts from dp: scale p + shift.
-    void weight_gradients(const Weights& w, float leak, const float* mean, const float* rstd,
-                          const float* q, const float* r, const float* db1, const float* db2,
-                          float* gw1, float* gb1, float* gw2, float* gb2, double* gleak, float* shift,
-                          float* scale) const {
-        for (int c = 0; c < P; c++) {
-            double first = 0, second = 0;
+        explicit Backward(const Kernel& kernel)
+            : f(kernel), hidden(f.hidden), dp(f.state_size * 3), g(TILE * C), w2l(C * hidden),
+              dw1(P * hidden), db1(hidden), dw2(hidden * C), db2(C),
+              all_w1(P * hidden), all_b1(hidden), all_w2(hidden * C), all_b2(C) {
+            for (int c = 0; c < C; c++)
+                for (int k = 0; k < hidden; k++)
+                    w2l[(k / PANEL) * C * PANEL + c * PANEL + k % PANEL] = f.leak * f.w.w2[c * hidden + k];
+        }
+
+        void start_step(bool sparse) {
+            for (Vec& v : sum) v = Vec{};
+            for (Vec& v : product) v = Vec{};
+            if (!sparse) return;
+            for (int y = 0; y < f.s.height; y++)  // cells that did not fire have d p^ = 0
+                std::memset(dp + (static_cast<size_t>(y + 1) * f.stride + 1) * P, 0, f.s.width * P * 4);
+        }
+
+        // One tile: dW2 = h^T g, db2 = sum g, dh = leak W2^T g [h > 0],
+        //           dW1 = p^^T dh, db1 = sum dh, dp^ = W1^T dh.
+        void tile(const float* grad, const int* at, int m) {
+            const Vec zero{};
+            float* h = f.h;
+            for (int j = 0; j < m; j++) std::memcpy(g + j * C, grad + at[j], C * 4);
+            add_columns<C>(g, m, db2);
+            for (int k = 0; k < hidden; k += PANEL) {
+                f.hidden_layer(m, k);
+                float *q = dw2 + k * C, *r = dw1 + k * P;
+                gemm<C, 1, PANEL, C>(
+                    PANEL, m, h, g, [&](int n, int c) { return load(q + n * C + c); },
+                    [&](int n, int c, Vec v) { store(q + n * C + c, v); });
+                gemm<PANEL, C, 1, PANEL>(  // dh takes the place of h
+                    m, C, g, w2l + k * C, [](int, int) { return Vec{}; },
+                    [&](int j, int n, Vec v) {
+                        float* unit = h + j * PANEL + n;
+                        store(unit, load(unit) > zero ? v : zero);
+                    });
+                add_columns<PANEL>(h, m, db1 + k);
+                gemm<PANEL, 1, P, PANEL>(
+                    P, m, f.p, h, [&](int c, int n) { return load(r + c * PANEL + n); },
+                    [&](int c, int n, Vec v) { store(r + c * PANEL + n, v); });
+                gemm<P, PANEL, 1, P>(
+                    m, PANEL, h, f.w.w1 + k * P,
+                    [&](int j, int c) { return k ? load(dp + at[j] * 3 + c) : Vec{}; },
+                    [&](int j, int c, Vec v) { store(dp + at[j] * 3 + c, v); });
+            }
+            if (f.s.norm)
+                for (int j = 0; j < m; j++)
+                    for (int c = 0; c < P; c += LANES) {
+                        const Vec d = load(dp + at[j] * 3 + c);
+                        sum[c / LANES] += d;
+                        product[c / LANES] += d * load(f.p + j * P + c);
+                    }
+        }
+
+        template <int N>
+        static void add_columns(const float* a, int m, float* out) {
+            for (int c = 0; c < N; c += LANES) {
+                Vec total = load(out + c);
+                for (int j = 0; j < m; j++) total += load(a + j * N + c);
+                store(out + c, total);
+            }
+        }
+
+        void finish_step(const float* x, const float* mean, const float* rstd, float* grad) {
+            move(dw1, all_w1, P * hidden);
+            move(db1, all_b1, hidden);
+            move(dw2, all_w2, hidden * C);
+            move(db2, all_b2, C);
+            if (f.s.norm) norm_gradient(x, mean, rstd);
+            state_gradient(grad);
+        }
+
+        // to += from, from = 0: steps are summed apart from cells, which keeps the rounding small.
+        static void move(float* from, float* to, int n) {
+            for (int i = 0; i < n; i += LANES)
+                store(to + i, load(to + i) + load(from + i)), store(from + i, Vec{});
+        }
+
+        // d p = rstd (d p^ - mean(d p^) - p^ mean(d p^ p^)), in place.
+        void norm_gradient(const float* x, const float* mean, const float* rstd) {
+            const Vec inverse = splat(1.0f / f.cells);
+            for (Vec& v : sum) v *= inverse;
+            for (Vec& v : product) v *= inverse;
+            for (int y = 0; y < f.s.height; y++)
+                for (int i = 0; i < f.s.width; i++) {
+                    const size_t cell = static_cast<size_t>(y + 1) * f.stride + i + 1;
+                    float* d = dp + cell * P;
+                    f.perceive(x + cell * C, [&](int c, Vec v) {
+                        const Vec scale = load(rstd + c), normal = (v - load(mean + c)) * scale;
+                        store(d + c, scale * (load(d + c) - sum[c / LANES] - normal * product[c / LANES]));
+                    });
+                }
+        }
+
+        // grad += [identity, Sobel_x, Sobel_y]^T dp
+        void state_gradient(float* grad) const {
+            const int r = f.stride * P;
+            for (int y = 0; y < f.s.height; y++)
+                for (int i = 0; i < f.s.width; i++) {
+                    const size_t cell = static_cast<size_t>(y + 1) * f.stride + i + 1;
+                    float* out = grad + cell * C;
+                    for (int c = 0; c < C; c += LANES) {
+                        const float *d = dp + cell * P + c, *a = d + C, *b = d + 2 * C;
+                        const Vec dx = load(a - P) - load(a + P), dy = load(b - r) - load(b + r);
+                        const Vec gx = (load(a - r - P) - load(a - r + P)) + (load(a + r - P) - load(a + r + P)),
+                                  gy = (load(b - r - P) - load(b + r - P)) + (load(b - r + P) - load(b + r + P)),
+                                  sobel = splat(0.125f) * ((gx + gy) + (dx + dx) + (dy + dy));
+                        store(out + c, load(out + c) + load(d) + sobel);
+                    }
+                }
+        }
+
+        void write(float* gw1, float* gb1, float* gw2, float* gb2, double* gleak) const {
             for (int k = 0; k < hidden; k++) {
-                const float d = (r[c * hidden + k] - db1[k] * mean[c]) * rstd[c];
-                gw1[k * P + c] += d;
-                first += static_cast<double>(w.w1[k * P + c]) * db1[k];
-                second += static_cast<double>(w.w1[k * P + c]) * d;
+                for (int c = 0; c < P; c++) gw1[k * P + c] = all_w1[(k / PANEL) * P * PANEL + c * PANEL + k % PANEL];
+                gb1[k] = all_b1[k];
+                for (int c = 0; c < C; c++) {
+                    gw2[c * hidden + k] = f.leak * all_w2[k * C + c];
+                    *gleak += static_cast<double>(all_w2[k * C + c]) * f.w.w2[c * hidden + k];
+                }
             }
-            first /= cells, second /= cells;
-            scale[c] = static_cast<float>(rstd[c] * rstd[c] * second);
-            shift[c] = static_cast<float>(rstd[c] * (first - rstd[c] * mean[c] * second));
-        }
-        for (int k = 0; k < hidden; k++) {
-            gb1[k] += db1[k];
             for (int c = 0; c < C; c++) {
-                gw2[c * hidden + k] += leak * q[k * C + c];
-                *gleak += static_cast<double>(q[k * C + c]) * w.w2[c * hidden + k];
+                gb2[c] = f.leak * all_b2[c];
+                *gleak += static_cast<double>(all_b2[c]) * f.w.b2[c];
             }
         }
-        for (int c = 0; c < C; c++) {
-            gb2[c] += leak * db2[c];
-            *gleak += static_cast<double>(db2[c]) * w.b2[c];
-        }
-    }
-
-    // grad += [identity, Sobel_x, Sobel_y]^T (dp - scale p - shift)
-    void state_gradient(const float* x, float* gp, const float* shift, const float* scale, float* grad) const {
-        if (s.norm)
-            for (int y = 0; y < s.height; y++)
-                for (int i = 0; i < s.width; i++) {
-                    const size_t cell = static_cast<size_t>(y + 1) * stride + i + 1;
-                    alignas(64) float now[P];
-                    perceive(x + cell * C, now);
-                    float* d = gp + cell * P;
-#pragma GCC unroll 16
-                    for (int c = 0; c < P; c += LANES)
-                        store(d + c, load(d + c) - load(scale + c) * load(now + c) - load(shift + c));
-                }
-        const int r = stride * P;
-        for (int y = 0; y < s.height; y++)
-            for (int i = 0; i < s.width; i++) {
-                const size_t cell = static_cast<size_t>(y + 1) * stride + i + 1;
-                float* out = grad + cell * C;
-                for (int c = 0; c < C; c += LANES) {
-                    const float *d = gp + cell * P + c, *a = d + C, *b = d + 2 * C;
-                    const Vec dx = load(a - P) - load(a + P), dy = load(b - r) - load(b + r);
-                    const Vec gx = (load(a - r - P) - load(a - r + P)) + (load(a + r - P) - load(a + r + P));
-                    const Vec gy = (load(b - r - P) - load(b + r - P)) + (load(b - r + P) - load(b + r + P));
-                    store(out + c, load(out + c) + load(d) + splat(0.125f) * ((gx + gy) + (dx + dx) + (dy + dy)));
-                }
-            }
-    }
+    };
 };
+
+// Calls f(kernel, b) for every sample b, threads sharing the batch.
+template <int C, class F>
+void each_sample(const Shape& s, const Weights& w, float leak, int threads, F f) {
+    const int H = s.hidden, P = 3 * C;
+    (void)threads;
+#pragma omp parallel for num_threads(threads) schedule(static)
+    for (int i = 0; i < s.batch; i++) {
+        const size_t b = i;
+        Kernel<C> kernel(s, {w.w1 + b * H * P, w.b1 + b * H, w.w2 + b * H * C, w.b2 + b * C}, leak);
+        f(kernel, b);
+    }
+}
 
 template <int C>
 void forward_all(const Shape& s, float* states, float* stats, const Weights& w, float leak,
-                 const uint8_t* masks, int save, int threads) {
-    const size_t size = static_cast<size_t>(s.height + 2) * (s.width + 2) * C;
-    const int H = s.hidden, P = 3 * C, cells = s.height * s.width;
-    (void)threads;
-#pragma omp parallel num_threads(threads)
-    {
-        Kernel<C> kernel(s);
-#pragma omp for schedule(static)
-        for (int b = 0; b < s.batch; b++)
-            kernel.forward(states + b * size, s.batch * size, stats + static_cast<size_t>(b) * 2 * P,
-                           {w.w1 + static_cast<size_t>(b) * H * P, w.b1 + b * H,
-                            w.w2 + static_cast<size_t>(b) * H * C, w.b2 + b * C},
-                           leak, masks ? masks + static_cast<size_t>(b) * cells : nullptr, save != 0);
-    }
+                 const uint8_t* masks, bool save, int threads) {
+    const size_t size = static_cast<size_t>(s.height + 2) * (s.width + 2) * C, cells = s.height * s.width;
+    each_sample<C>(s, w, leak, threads, [&](Kernel<C>& kernel, size_t b) {
+        kernel.forward(states + b * size, s.batch * size, stats + b * 6 * C, masks ? masks + b * cells : nullptr, save);
+    });
 }
 
 template <int C>
 void backward_all(const Shape& s, const float* states, const float* stats, float* grad,
                   const Weights& w, float leak, const uint8_t* masks, float* gw1, float* gb1,
                   float* gw2, float* gb2, double* gleak, int threads) {
-    const size_t size = static_cast<size_t>(s.height + 2) * (s.width + 2) * C;
-    const int H = s.hidden, P = 3 * C, cells = s.height * s.width;
-    (void)threads;
-#pragma omp parallel num_threads(threads)
-    {
-        Kernel<C> kernel(s);
-#pragma omp for schedule(static)
-        for (int b = 0; b < s.batch; b++) {
-            const size_t i1 = static_cast<size_t>(b) * H * P, i2 = static_cast<size_t>(b) * H * C;
-            kernel.backward(states + b * size, s.batch * size, stats + static_cast<size_t>(b) * 2 * P,
-                            grad + b * size, {w.w1 + i1, w.b1 + b * H, w.w2 + i2, w.b2 + b * C}, leak,
-                            masks ? masks + static_cast<size_t>(b) * cells : nullptr, gw1 + i1,
-                            gb1 + b * H, gw2 + i2, gb2 + b * C, gleak + b);
-        }
-    }
+    const size_t size = static_cast<size_t>(s.height + 2) * (s.width + 2) * C, cells = s.height * s.width;
+    const int H = s.hidden, P = 3 * C;
+    each_sample<C>(s, w, leak, threads, [&](Kernel<C>& kernel, size_t b) {
+        kernel.backward(states + b * size, s.batch * size, stats + b * 2 * P, grad + b * size,
+                        masks ? masks + b * cells : nullptr, gw1 + b * H * P, gb1 + b * H, gw2 + b * H * C,
+                        gb2 + b * C, gleak + b);
+    });
 }
 
 }  // namespace
 
 extern "C" {
 
-int ncam_lanes() { return LANES; }
-
-// shape: steps, batch, height, width, hidden, norm. channels: 16 or 32; hidden: a multiple of 64.
+// shape: steps, batch, height, width, hidden, norm. channels: 16 or 32; hidden: a multiple of PANEL.
 // states: [save ? steps + 1 : 2][batch][(H+2)(W+2)][C], the first filled, all borders zero.
 // stats: [save ? steps : 1][batch][2][3C]. masks: [steps][batch][H][W] bytes, or null: all fire.
 // Without `save` the result is states[steps & 1].
@@ -422,10 +455,10 @@ void ncam_forward(const int* shape, int channels, float* states, float* stats, c
                   int save, int threads) {
     const Shape s{shape[0], shape[1], shape[2], shape[3], shape[4], shape[5]};
     (channels == 16 ? forward_all<16> : forward_all<32>)(s, states, stats, {w1, b1, w2, b2}, leak,
-                                                         masks, save, threads);
+                                                         masks, save != 0, threads);
 }
 
-// Gradients are added to gw1, gb1, gw2, gb2 and gleak [batch]; grad is replaced as described above.
+// Gradients go to gw1, gb1, gw2, gb2 and gleak [batch]; grad is replaced as described above.
 void ncam_backward(const int* shape, int channels, const float* states, const float* stats, float* grad,
                    const float* w1, const float* b1, const float* w2, const float* b2, float leak,
                    const uint8_t* masks, float* gw1, float* gb1, float* gw2, float* gb2, double* gleak,
