@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from ncamlib.config import ModelConfig
 from ncamlib.dna import ContinuousCode, DNACode, draw_mutation, mutate
 from ncamlib.encoder import Encoder
-from ncamlib.kernels import Weights
-from ncamlib.nca import NCA, draw_masks, seed
+from ncamlib.kernels import Fire, Weights
+from ncamlib.nca import NCA, draw_fire, seed
 from ncamlib.predictor import Predictor, start_weights
 
 
@@ -37,42 +37,36 @@ class Grower(nn.Module):
         shape = (batch, self.config.embedding, self.config.letters)
         return draw_mutation(shape, rate, self.config.alphabet, generator).to(self.device)
 
-    def draw_masks(
-        self,
-        steps: int,
-        batch: int,
-        grid: int,
-        fire_rate: float | None = None,
-        generator: torch.Generator | None = None,
-    ) -> Tensor | None:
-        """Fire masks for a square grid (see `nca.draw_masks`); the fire rate defaults to the model's."""
-        rate = self.config.fire_rate if fire_rate is None else fire_rate
-        masks = draw_masks(steps, batch, grid, grid, rate, generator)
-        return None if masks is None else masks.to(self.device)
+    def draw_fire(
+        self, batch: int, fire_rate: float | None = None, generator: torch.Generator | None = None
+    ) -> Fire | None:
+        """Which cells fire (see `nca.draw_fire`); the fire rate defaults to the model's."""
+        fire = draw_fire(batch, self.config.fire_rate if fire_rate is None else fire_rate, generator)
+        return None if fire is None else fire._replace(seeds=fire.seeds.to(self.device))
 
     def grow(
         self,
         weights: Weights,
         steps: int,
-        masks: Tensor | None = None,
+        fire: Fire | None = None,
         grid: int | None = None,
         backend: str | None = None,
     ) -> Tensor:
         """Grow from the seed. -> state (B, C, grid, grid); the grid defaults to the image's size."""
         grid = grid or self.config.image_size
         state = seed(self.config, len(weights.w1), grid, grid, self.device)
-        return self.nca(state, weights, steps, masks, backend)
+        return self.nca(state, weights, steps, fire, backend)
 
     @torch.no_grad()
     def growth(
-        self, weights: Weights, steps: int, masks: Tensor | None = None, every: int = 1, grid: int | None = None
+        self, weights: Weights, steps: int, fire: Fire | None = None, every: int = 1, grid: int | None = None
     ) -> Tensor:
         """The states along the way, from the seed on: (1 + ceil(steps / every), B, C, grid, grid)."""
         grid = grid or self.config.image_size
         states = [seed(self.config, len(weights.w1), grid, grid, self.device)]
         for t in range(0, steps, every):
-            part = None if masks is None else masks[t : min(t + every, steps)]
-            states.append(self.nca(states[-1], weights, min(every, steps - t), part))
+            later = None if fire is None else fire.after(t)
+            states.append(self.nca(states[-1], weights, min(every, steps - t), later))
         return torch.stack(states)
 
 
@@ -109,13 +103,13 @@ class NCAM(Grower):
         self,
         images: Tensor,
         mutation: Tensor | None = None,
-        masks: Tensor | None = None,
+        fire: Fire | None = None,
         steps: int | None = None,
         grid: int | None = None,
         backend: str | None = None,
     ) -> Tensor:
         """Encode, mutate, decode, grow. images (B, image_channels, S, S) -> (B, image_channels, grid, grid)."""
-        state = self.grow(self.weights(images, mutation), steps or self.config.steps, masks, grid, backend)
+        state = self.grow(self.weights(images, mutation), steps or self.config.steps, fire, grid, backend)
         return self.nca.visible(state)
 
 

@@ -219,8 +219,8 @@ def grow(
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         weights = model.weights(image[None], model.draw_mutation(1, mutation_rate, generator))
-    masks = model.draw_masks(steps, 1, grid or size, fire_rate, generator)
-    states = model.growth(weights, steps, masks, grid=grid)
+    fire = model.draw_fire(1, fire_rate, generator)
+    states = model.growth(weights, steps, fire, grid=grid)
     frames = model.nca.visible(states[:, 0])
     save_growth(out, frames, scale)
     if frames.shape[-1] == size:

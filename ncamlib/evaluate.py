@@ -51,12 +51,12 @@ def reconstruct(
 ) -> Tensor:
     """Encode, mutate, grow every image. (N, C, H, W) -> the same shape, not clamped."""
     generator = torch.Generator(model.device).manual_seed(seed)
-    steps, grid = steps or model.config.steps, model.config.image_size
+    steps = steps or model.config.steps
     grown = []
     for part in pixels.split(batch):
         mutation = model.draw_mutation(len(part), mutation_rate, generator)
-        masks = model.draw_masks(steps, len(part), grid, fire_rate, generator)
-        grown.append(model(part.to(model.device), mutation, masks, steps, backend=backend).to(pixels.device))
+        fire = model.draw_fire(len(part), fire_rate, generator)
+        grown.append(model(part.to(model.device), mutation, fire, steps, backend=backend).to(pixels.device))
     return torch.cat(grown)
 
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from ncamlib.blocks import Leak
 from ncamlib.config import ModelConfig
 from ncamlib.errors import NcamError
-from ncamlib.kernels import Weights, rollout
+from ncamlib.kernels import Fire, Weights, rollout
 
 MIN_GRID = 3  # a seed and its neighbours
 
@@ -29,17 +29,12 @@ def seed(config: ModelConfig, batch: int, height: int, width: int, device: torch
     return state
 
 
-def draw_masks(
-    steps: int, batch: int, height: int, width: int, fire_rate: float, generator: torch.Generator | None = None
-) -> Tensor | None:
-    """Which cells fire at which step: (T, B, 1, H, W) bool, or None if all do.
-
-    Drawn step by step: the stream is the same however a rollout is cut into parts.
-    """
+def draw_fire(batch: int, fire_rate: float, generator: torch.Generator | None = None) -> Fire | None:
+    """Which cells fire at which step, as a rule with one drawn seed per sample; None if all do."""
     if fire_rate >= 1:
         return None
-    shape, device = (batch, 1, height, width), generator.device if generator else None
-    return torch.stack([torch.rand(shape, generator=generator, device=device) < fire_rate for _ in range(steps)])
+    device = generator.device if generator else None
+    return Fire(fire_rate, torch.randint(2**32, (batch,), generator=generator, device=device))
 
 
 class NCA(nn.Module):
@@ -51,10 +46,10 @@ class NCA(nn.Module):
         self.leak = Leak(config.leak)
 
     def forward(
-        self, state: Tensor, weights: Weights, steps: int, masks: Tensor | None, backend: str | None = None
+        self, state: Tensor, weights: Weights, steps: int, fire: Fire | None, backend: str | None = None
     ) -> Tensor:
-        """`steps` steps of one automaton per sample. state (B, C, H, W), masks (T, B, 1, H, W) -> (B, C, H, W)."""
-        return rollout(state, weights, self.leak(), steps, masks, self.config.norm, backend)
+        """`steps` steps of one automaton per sample. state (B, C, H, W) -> (B, C, H, W)."""
+        return rollout(state, weights, self.leak(), steps, fire, self.config.norm, backend)
 
     def visible(self, state: Tensor) -> Tensor:
         """The colour channels of a state, (B, image_channels, H, W)."""

@@ -74,12 +74,12 @@ def train_step(run: Run, module: nn.Module, pixels: Tensor, progress: float, ran
     low, high = settings.mutation
     rate = low + (high - low) * torch.rand((), generator=generator, device=generator.device).item()
     mutation = run.model.draw_mutation(batch, rate, generator)
-    masks = run.model.draw_masks(steps, batch, grid, None, generator)
+    fire = run.model.draw_fire(batch, None, generator)
     images = pixels[chosen[mine]]
     target = F.adaptive_avg_pool2d(images, grid)
 
     grown = module(
-        images, None if mutation is None else mutation[mine], None if masks is None else masks[:, mine], steps, grid
+        images, None if mutation is None else mutation[mine], None if fire is None else fire.of(mine), steps, grid
     )
     loss = F.mse_loss(grown, target)
     run.optimiser.zero_grad()

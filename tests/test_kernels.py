@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from ncamlib.errors import NcamError
-from ncamlib.kernels import Weights, cpu, perceive, reference, rollout, select_backend, step, triton
+from ncamlib.kernels import Fire, Weights, cpu, perceive, reference, rollout, select_backend, step, triton
 
 try:
     cpu.library()
@@ -141,6 +141,53 @@ def test_agrees_at_the_seed(backend):
     state = torch.zeros(1, 16, 24, 24)
     state[:, 3:, 12, 12] = 1
     assert_parity(backend, (state, weights, leak, 3, masks))
+
+
+@fast
+@pytest.mark.parametrize("constant", [0.0, 1e-40, 3.0, -30.0], ids=["zero", "denormal", "three", "far"])
+def test_agrees_on_a_constant_grid(backend, constant):
+    """Maps without variance: the norm divides by the square root of its epsilon alone."""
+    _, weights, leak, masks = case(1, 16, 128, 9, 9, 2)
+    assert_parity(backend, (torch.full((1, 16, 9, 9), constant), weights, leak, 2, masks), tolerance=1e-4)
+
+
+@fast
+@pytest.mark.parametrize("rate", [0.3, 0.9999])
+def test_generated_masks_equal_written_ones(backend, rate):
+    """Bit for bit, forward and backward, also from a later step on."""
+    state, weights, leak, _ = case(2, 16, 128, 9, 9, 3)
+    fire = Fire(rate, torch.tensor([0, 2**32 - 1]), start=5)
+    runs = []
+    for masks in (fire._replace(seeds=fire.seeds.to(DEVICE[backend])), fire.masks(3, 9, 9)):
+        inputs = [t.clone().to(DEVICE[backend]).requires_grad_() for t in (state, *weights, leak)]
+        masks = masks if isinstance(masks, Fire) else masks.to(DEVICE[backend])
+        grown = rollout(inputs[0], Weights(*inputs[1:5]), inputs[5], 3, masks, backend=backend)
+        grown.square().sum().backward()
+        runs.append([grown, *(t.grad for t in inputs)])
+    assert all(torch.equal(a, b) for a, b in zip(*runs, strict=True))
+
+
+def test_generated_masks_are_fair_and_independent():
+    fire = Fire(0.3, torch.arange(8))
+    masks = fire.masks(50, 32, 32).float()
+    assert masks.mean().item() == pytest.approx(0.3, abs=0.003)
+    centred = (masks - 0.3) / (0.3 * 0.7) ** 0.5
+    for one, other in [
+        (centred[1:], centred[:-1]),
+        (centred[:, 1:], centred[:, :-1]),
+        (centred[..., 1:], centred[..., :-1]),
+        (centred[..., 1:, :], centred[..., :-1, :]),
+    ]:
+        assert abs((one * other).mean().item()) < 0.01  # five deviations of the smallest are 0.008
+    assert torch.equal(torch.cat([fire.masks(2, 4, 4), fire.after(2).masks(3, 4, 4)]), fire.masks(5, 4, 4))
+    assert torch.equal(fire.of(slice(2, 4)).masks(3, 4, 4), fire.masks(3, 4, 4)[:, 2:4])
+
+
+@pytest.mark.parametrize("masks", [torch.ones(3, 1, 1, 5, 5, dtype=torch.bool), Fire(0.5, torch.arange(3))])
+def test_masks_that_do_not_fit_are_refused(masks):
+    state, weights, leak, _ = case(2, 4, 8, 5, 5, 3)
+    with pytest.raises(NcamError, match="do not fit"):
+        rollout(state, weights, leak, 3, masks)
 
 
 @fast
@@ -274,22 +321,23 @@ COMPILE = """
 import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
-from ncamlib.kernels import triton_code as code
+from ncamlib.kernels import triton_backward, triton_code as code
 
 def build(kernel, **constants):
     names = kernel.arg_names
-    kinds = {"mask_ptr": "*u8", "plane": "i32"}
+    kinds = {"fire_ptr": "*i64" if constants.get("FIRE") == 2 else "*u8", "plane": "i32", "turn": "i32", "limit": "i32"}
     signature = {n: "constexpr" if n in constants else kinds.get(n, "*fp32") for n in names}
     compiled = triton.compile(ASTSource(kernel, signature, constants), target=GPUTarget("cuda", 90, 32))
     assert "ptx" in compiled.asm
 
 grid = dict(H=64, W=64, C=16)
-rule = dict(K=128, NORM=True, MASKED=True, SPAN=512, BM=64)
+rule = dict(K=128, NORM=True, SPAN=512, BM=64)
 build(code.statistics, **grid, CHUNK=512, NS=8, BM=32)
-build(code.backward_perceive, **grid, NORM=True, NA=4, NAP=4, BM=32)
+build(triton_backward.backward_perceive, **grid, NORM=True, NA=4, NAP=4, BM=32)
 for dot in ("ieee", "tf32", "bf16"):
-    build(code.forward_step, **grid, **rule, DOT=dot, CHUNK=512, NS=8, NSP=8)
-    build(code.backward_update, **grid, **rule, DOT=dot, NA=4)
+    for fire in (1, 2):
+        build(code.forward_step, **grid, **rule, FIRE=fire, DOT=dot, CHUNK=512, NS=8, NSP=8)
+        build(triton_backward.backward_update, **grid, **rule, FIRE=fire, DOT=dot, NA=4)
 """
 
 

@@ -12,7 +12,7 @@ from ncamlib.config import Experiment, ModelConfig, from_dict, to_dict
 from ncamlib.encoder import slice_means
 from ncamlib.errors import NcamError
 from ncamlib.experiments import EXPERIMENTS, experiment
-from ncamlib.nca import draw_masks, seed, weight_shapes
+from ncamlib.nca import draw_fire, seed, weight_shapes
 from ncamlib.predictor import Predictor
 
 SMALL = ModelConfig(image_size=16, embedding=24, filters=4, hidden=32, steps=4)
@@ -47,7 +47,7 @@ def test_every_switch_runs_forward_and_backward(changes, images):
     config = small(**changes)
     model = build(config)
     model.start(images, torch.Generator().manual_seed(0))
-    grown = model(images, model.draw_mutation(3, 0.5), model.draw_masks(4, 3, 16))
+    grown = model(images, model.draw_mutation(3, 0.5), model.draw_fire(3))
     assert grown.shape == (3, 4, 16, 16)
     grown.square().mean().backward()
     for name, parameter in model.named_parameters():
@@ -68,12 +68,12 @@ def test_any_grid_at_rollout(grid, images):
 
 def test_growth_ends_where_the_rollout_ends(images):
     model = build(SMALL)
-    masks = model.draw_masks(7, 3, 16, generator=torch.Generator().manual_seed(0))
+    fire = model.draw_fire(3, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         weights = model.weights(images)
-        states = model.growth(weights, 7, masks, every=3)
+        states = model.growth(weights, 7, fire, every=3)
         assert states.shape == (4, 3, 16, 16, 16)
-        assert torch.equal(states[-1], model.grow(weights, 7, masks))
+        assert torch.equal(states[-1], model.grow(weights, 7, fire))
     assert torch.equal(states[0], seed(SMALL, 3, 16, 16))
 
 
@@ -191,14 +191,11 @@ def test_seed():
         seed(ModelConfig(), 1, 2, 64)
 
 
-def test_masks():
-    assert draw_masks(3, 2, 8, 8, 1.0) is None
-    whole = draw_masks(6, 2, 8, 8, 0.5, torch.Generator().manual_seed(0))
-    assert whole.shape == (6, 2, 1, 8, 8)
-    generator = torch.Generator().manual_seed(0)
-    parts = [draw_masks(2, 2, 8, 8, 0.5, generator), draw_masks(4, 2, 8, 8, 0.5, generator)]
-    assert torch.equal(torch.cat(parts), whole)
-    assert draw_masks(50, 2, 16, 16, 0.2).float().mean().item() == pytest.approx(0.2, abs=0.02)
+def test_fire():
+    assert draw_fire(2, 1.0) is None
+    one, two = (draw_fire(3, 0.2, torch.Generator().manual_seed(0)) for _ in range(2))
+    assert torch.equal(one.seeds, two.seeds)
+    assert len(set(draw_fire(3, 0.2).seeds.tolist())) == 3
 
 
 @pytest.mark.parametrize(

@@ -12,9 +12,10 @@ from torch import Tensor
 
 from ncamlib.errors import NcamError, choice
 from ncamlib.kernels import cpu, reference, triton
+from ncamlib.kernels.fire import Fire
 from ncamlib.kernels.reference import Weights, perceive, step
 
-__all__ = ["BACKENDS", "Weights", "perceive", "rollout", "select_backend", "step"]
+__all__ = ["BACKENDS", "Fire", "Weights", "perceive", "rollout", "select_backend", "step"]
 
 BACKENDS = ("auto", "reference", "cpu", "triton")
 
@@ -58,14 +59,18 @@ def rollout(
     weights: Weights,
     leak: Tensor,
     steps: int,
-    masks: Tensor | None = None,
+    masks: Tensor | Fire | None = None,
     norm: bool = True,
     backend: str | None = None,
 ) -> Tensor:
     """`steps` steps of one automaton per sample; differentiable in state, weights and leak factor.
 
-    state (B, C, H, W); leak: scalar tensor; masks (T, B, 1, H, W) bool, None where all cells fire
-    -> (B, C, H, W).
+    state (B, C, H, W); leak: scalar tensor; masks: which cells fire, (T, B, 1, H, W) bool or a `Fire`
+    rule, None where all do -> (B, C, H, W). NcamError if the masks do not fit.
     """
+    batch, _, *grid = state.shape
+    shape = masks.seeds.shape if isinstance(masks, Fire) else None if masks is None else masks.shape
+    if shape not in (None, (batch,), (steps, batch, 1, *grid)):
+        raise NcamError(f"masks of shape {tuple(shape)} do not fit {steps} steps of a state {tuple(state.shape)}")
     module = {"reference": reference, "cpu": cpu, "triton": triton}[select_backend(state, steps, backend)]
     return module.rollout(state, weights, leak, steps, masks, norm)

@@ -19,6 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ncamlib.kernels.fire import Fire
 from ncamlib.kernels.padding import CHANNELS, obstacle, pad
 from ncamlib.kernels.reference import Weights
 
@@ -85,6 +86,13 @@ def _pointer(tensor: Tensor | None) -> ctypes.c_void_p:
     return ctypes.c_void_p(None if tensor is None else tensor.data_ptr())
 
 
+def _firing(masks: Tensor | Fire | None) -> tuple:
+    """Masks as the kernel's arguments: bytes, seeds, limit, first step."""
+    if isinstance(masks, Fire):
+        return _pointer(None), _pointer(masks.seeds), ctypes.c_uint32(masks.limit), masks.start
+    return _pointer(masks), _pointer(None), ctypes.c_uint32(0), 0
+
+
 def _to_cells(image: Tensor) -> Tensor:
     """(B, C, H, W) -> (B, H+2, W+2, C), a border of zeros around the cells."""
     return F.pad(image.permute(0, 2, 3, 1), (0, 0, 1, 1, 1, 1)).contiguous()
@@ -108,16 +116,16 @@ class _Rollout(torch.autograd.Function):
         arguments = [_pointer(t) for t in (states, stats, *weights)]
         factor = ctypes.c_float(float(leak))
         threads = torch.get_num_threads()
-        library().ncam_forward(shape, channels, *arguments, factor, _pointer(masks), int(save), threads)
+        library().ncam_forward(shape, channels, *arguments, factor, *_firing(masks), int(save), threads)
         if save:
-            ctx.save_for_backward(states, stats, *weights, leak, masks)
-            ctx.shape = shape
+            ctx.save_for_backward(states, stats, *weights, leak)
+            ctx.shape, ctx.masks = shape, masks
         return _to_image(states[steps if save else steps & 1])
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx, grad):
-        states, stats, w1, b1, w2, b2, leak, masks = ctx.saved_tensors
+        states, stats, w1, b1, w2, b2, leak = ctx.saved_tensors
         cells = _to_cells(grad)
         grads = [torch.zeros_like(t) for t in (w1, b1, w2, b2)]
         grad_leak = torch.zeros(len(w1), dtype=torch.float64)
@@ -127,7 +135,7 @@ class _Rollout(torch.autograd.Function):
             states.shape[-1],
             *arguments,
             ctypes.c_float(float(leak)),
-            _pointer(masks),
+            *_firing(ctx.masks),
             *(_pointer(t) for t in (*grads, grad_leak)),
             torch.get_num_threads(),
         )
@@ -135,14 +143,16 @@ class _Rollout(torch.autograd.Function):
 
 
 def rollout(
-    state: Tensor, weights: Weights, leak: Tensor, steps: int, masks: Tensor | None, norm: bool = True
+    state: Tensor, weights: Weights, leak: Tensor, steps: int, masks: Tensor | Fire | None, norm: bool = True
 ) -> Tensor:
     """As `reference.rollout`, float32, up to 32 channels; once differentiable."""
     channels, hidden = state.shape[1], weights.w1.shape[1]
     wide = next(c for c in CHANNELS if c >= channels)
     state, (w1, b1, w2, b2) = pad(state, weights, wide, hidden + -hidden % HIDDEN_MULTIPLE)
-    if masks is not None:
-        masks = masks.contiguous()
+    if isinstance(masks, Fire):
+        masks = masks._replace(seeds=masks.seeds.contiguous())
+    elif masks is not None:
+        masks = masks.to(torch.bool).contiguous()
     # Autograd is off inside Function.forward: whether to keep the states is decided here.
     save = torch.is_grad_enabled() and any(t.requires_grad for t in (state, w1, b1, w2, b2, leak))
     result = _Rollout.apply(state, w1, b1, w2, b2, leak, steps, masks, norm, save)

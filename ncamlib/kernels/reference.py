@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ncamlib.kernels.fire import Fire
+
 EPS = 1e-5  # of the instance norm
 
 
@@ -57,9 +59,10 @@ def step(state: Tensor, weights: Weights, leak: Tensor, mask: Tensor | None, nor
 
 
 def rollout(
-    state: Tensor, weights: Weights, leak: Tensor, steps: int, masks: Tensor | None, norm: bool = True
+    state: Tensor, weights: Weights, leak: Tensor, steps: int, masks: Tensor | Fire | None, norm: bool = True
 ) -> Tensor:
-    """`steps` steps from `state`; masks (T, B, 1, H, W) bool or None. -> (B, C, H, W)."""
+    """`steps` steps from `state`; masks (T, B, 1, H, W) bool, a rule, or None. -> (B, C, H, W)."""
     for t in range(steps):
-        state = step(state, weights, leak, None if masks is None else masks[t], norm)
+        mask = masks.mask(t, *state.shape[2:]) if isinstance(masks, Fire) else None if masks is None else masks[t]
+        state = step(state, weights, leak, mask, norm)
     return state

@@ -111,6 +111,16 @@ struct Buffer {  // aligned floats, zero at first, owned
 
 struct Shape { int steps, batch, height, width, hidden, norm; };
 
+// Which cells fire: bytes [T][B][H][W], or the generator of fire.py with a seed per sample, or
+// neither where all do. The seeds come as int64, as torch keeps them.
+struct Fire { const uint8_t* masks; const int64_t* seeds; uint32_t limit; int start; };
+
+inline uint32_t mix(uint32_t x) {
+    x = (x ^ (x >> 16)) * 0x7FEB352Du;
+    x = (x ^ (x >> 15)) * 0x846CA68Bu;
+    return x ^ (x >> 16);
+}
+
 struct Weights { const float *w1, *b1, *w2, *b2; };
 
 template <int C>
@@ -120,17 +130,20 @@ struct Kernel {
     const Shape s;
     const Weights w;
     const float leak;
+    const Fire fire;  // of this sample
     const int hidden, stride, cells;  // stride: cells from row to row, border included
     const size_t state_size;          // floats of one padded state
     // W1 as panels [hidden / PANEL][P][PANEL], W2 as [hidden][C]; a tile's p^ and one panel of its h.
     Buffer w1t, w2t, p, h;
     std::vector<int> live;  // where the live cells are, in floats
+    std::vector<uint8_t> drawn;  // a generated mask
 
 
-    Kernel(const Shape& shape, const Weights& weights, float factor)
-        : s(shape), w(weights), leak(factor), hidden(s.hidden), stride(s.width + 2), cells(s.height * s.width),
+    Kernel(const Shape& shape, const Weights& weights, float factor, const Fire& firing)
+        : s(shape), w(weights), leak(factor), fire(firing), hidden(s.hidden), stride(s.width + 2),
+          cells(s.height * s.width),
           state_size(static_cast<size_t>(s.height + 2) * stride * C), w1t(P * hidden), w2t(hidden * C),
-          p(TILE * P), h(TILE * PANEL), live(cells + 1) {
+          p(TILE * P), h(TILE * PANEL), live(cells + 1), drawn(fire.seeds ? cells : 0) {
         for (int k = 0; k < hidden; k++) {
             for (int c = 0; c < P; c++) w1t[(k / PANEL) * P * PANEL + c * PANEL + k % PANEL] = w.w1[k * P + c];
             for (int c = 0; c < C; c++) w2t[k * C + c] = w.w2[c * hidden + k];
@@ -184,6 +197,15 @@ struct Kernel {
         }
     }
 
+    // The sample's mask at step t, null where all cells fire.
+    const uint8_t* mask(int t) {
+        if (fire.masks) return fire.masks + static_cast<size_t>(t) * s.batch * cells;
+        if (!fire.seeds) return nullptr;
+        const uint32_t key = mix(static_cast<uint32_t>(*fire.seeds) + static_cast<uint32_t>(fire.start + t) * 0x9E3779B9u);
+        for (int i = 0; i < cells; i++) drawn[i] = mix(key ^ mix(i)) < fire.limit;
+        return drawn.data();
+    }
+
     int gather(const uint8_t* mask) {
         int n = 0, i = 0;
         for (int y = 0; y < s.height; y++)
@@ -220,15 +242,15 @@ struct Kernel {
             [&](int j, int n, Vec v) { store(h + j * PANEL + n, v <= zero ? zero : v); });
     }
 
-    void forward(float* states, size_t step_size, float* stats, const uint8_t* masks, bool save) {
+    void forward(float* states, size_t step_size, float* stats, bool save) {
         for (int t = 0; t < s.steps; t++) {
             const float* x = states + (save ? t : t & 1) * step_size;
             float* y = states + (save ? t + 1 : (t + 1) & 1) * step_size;
             float *mean = stats + (save ? static_cast<size_t>(t) * s.batch * 2 * P : 0), *rstd = mean + P;
             if (s.norm) statistics(x, mean, rstd);
-            const uint8_t* mask = masks ? masks + static_cast<size_t>(t) * s.batch * cells : nullptr;
-            keep(x, y, mask);
-            const int n = gather(mask);
+            const uint8_t* fires = mask(t);
+            keep(x, y, fires);
+            const int n = gather(fires);
             for (int i = 0; i < n; i += TILE) {
                 const int m = std::min(n - i, TILE);
                 const int* at = live.data() + i;
@@ -249,14 +271,14 @@ struct Kernel {
     // grad: d loss / d x_T on entry, d loss / d x_0 on return (padded, border ignored).
     // gw1 .. gb2 receive the gradients of this sample's weights, *gleak that of the leak factor.
     void backward(const float* states, size_t step_size, const float* stats, float* grad,
-                  const uint8_t* masks, float* gw1, float* gb1, float* gw2, float* gb2, double* gleak) {
+                  float* gw1, float* gb1, float* gw2, float* gb2, double* gleak) {
         Backward b(*this);
         for (int t = s.steps - 1; t >= 0; t--) {
             const float* x = states + t * step_size;
             const float *mean = stats + static_cast<size_t>(t) * s.batch * 2 * P, *rstd = mean + P;
-            const uint8_t* mask = masks ? masks + static_cast<size_t>(t) * s.batch * cells : nullptr;
-            const int n = gather(mask);
-            b.start_step(mask);
+            const uint8_t* fires = mask(t);
+            const int n = gather(fires);
+            b.start_step(fires);
             for (int i = 0; i < n; i += TILE) {
                 const int m = std::min(n - i, TILE);
                 const int* at = live.data() + i;
@@ -409,36 +431,36 @@ struct Kernel {
 
 // Calls f(kernel, b) for every sample b, threads sharing the batch.
 template <int C, class F>
-void each_sample(const Shape& s, const Weights& w, float leak, int threads, F f) {
-    const int H = s.hidden, P = 3 * C;
+void each_sample(const Shape& s, const Weights& w, float leak, const Fire& fire, int threads, F f) {
+    const size_t H = s.hidden, P = 3 * C, cells = static_cast<size_t>(s.height) * s.width;
     (void)threads;
 #pragma omp parallel for num_threads(threads) schedule(static)
     for (int i = 0; i < s.batch; i++) {
         const size_t b = i;
-        Kernel<C> kernel(s, {w.w1 + b * H * P, w.b1 + b * H, w.w2 + b * H * C, w.b2 + b * C}, leak);
+        Kernel<C> kernel(s, {w.w1 + b * H * P, w.b1 + b * H, w.w2 + b * H * C, w.b2 + b * C}, leak,
+                         {fire.masks ? fire.masks + b * cells : nullptr,
+                          fire.seeds ? fire.seeds + b : nullptr, fire.limit, fire.start});
         f(kernel, b);
     }
 }
 
 template <int C>
 void forward_all(const Shape& s, float* states, float* stats, const Weights& w, float leak,
-                 const uint8_t* masks, bool save, int threads) {
-    const size_t size = static_cast<size_t>(s.height + 2) * (s.width + 2) * C, cells = s.height * s.width;
-    each_sample<C>(s, w, leak, threads, [&](Kernel<C>& kernel, size_t b) {
-        kernel.forward(states + b * size, s.batch * size, stats + b * 6 * C, masks ? masks + b * cells : nullptr, save);
+                 const Fire& fire, bool save, int threads) {
+    const size_t size = static_cast<size_t>(s.height + 2) * (s.width + 2) * C;
+    each_sample<C>(s, w, leak, fire, threads, [&](Kernel<C>& kernel, size_t b) {
+        kernel.forward(states + b * size, s.batch * size, stats + b * 6 * C, save);
     });
 }
 
 template <int C>
 void backward_all(const Shape& s, const float* states, const float* stats, float* grad,
-                  const Weights& w, float leak, const uint8_t* masks, float* gw1, float* gb1,
+                  const Weights& w, float leak, const Fire& fire, float* gw1, float* gb1,
                   float* gw2, float* gb2, double* gleak, int threads) {
-    const size_t size = static_cast<size_t>(s.height + 2) * (s.width + 2) * C, cells = s.height * s.width;
-    const int H = s.hidden, P = 3 * C;
-    each_sample<C>(s, w, leak, threads, [&](Kernel<C>& kernel, size_t b) {
+    const size_t size = static_cast<size_t>(s.height + 2) * (s.width + 2) * C, H = s.hidden, P = 3 * C;
+    each_sample<C>(s, w, leak, fire, threads, [&](Kernel<C>& kernel, size_t b) {
         kernel.backward(states + b * size, s.batch * size, stats + b * 2 * P, grad + b * size,
-                        masks ? masks + b * cells : nullptr, gw1 + b * H * P, gb1 + b * H, gw2 + b * H * C,
-                        gb2 + b * C, gleak + b);
+                        gw1 + b * H * P, gb1 + b * H, gw2 + b * H * C, gb2 + b * C, gleak + b);
     });
 }
 
@@ -448,24 +470,25 @@ extern "C" {
 
 // shape: steps, batch, height, width, hidden, norm. channels: 16 or 32; hidden: a multiple of PANEL.
 // states: [save ? steps + 1 : 2][batch][(H+2)(W+2)][C], the first filled, all borders zero.
-// stats: [save ? steps : 1][batch][2][3C]. masks: [steps][batch][H][W] bytes, or null: all fire.
+// stats: [save ? steps : 1][batch][2][3C]. masks, seeds, limit and start: see Fire.
 // Without `save` the result is states[steps & 1].
 void ncam_forward(const int* shape, int channels, float* states, float* stats, const float* w1,
                   const float* b1, const float* w2, const float* b2, float leak, const uint8_t* masks,
-                  int save, int threads) {
+                  const int64_t* seeds, uint32_t limit, int start, int save, int threads) {
     const Shape s{shape[0], shape[1], shape[2], shape[3], shape[4], shape[5]};
     (channels == 16 ? forward_all<16> : forward_all<32>)(s, states, stats, {w1, b1, w2, b2}, leak,
-                                                         masks, save != 0, threads);
+                                                         {masks, seeds, limit, start}, save != 0, threads);
 }
 
 // Gradients go to gw1, gb1, gw2, gb2 and gleak [batch]; grad is replaced as described above.
 void ncam_backward(const int* shape, int channels, const float* states, const float* stats, float* grad,
                    const float* w1, const float* b1, const float* w2, const float* b2, float leak,
-                   const uint8_t* masks, float* gw1, float* gb1, float* gw2, float* gb2, double* gleak,
-                   int threads) {
+                   const uint8_t* masks, const int64_t* seeds, uint32_t limit, int start, float* gw1, float* gb1,
+                   float* gw2, float* gb2, double* gleak, int threads) {
     const Shape s{shape[0], shape[1], shape[2], shape[3], shape[4], shape[5]};
     (channels == 16 ? backward_all<16> : backward_all<32>)(s, states, stats, grad, {w1, b1, w2, b2}, leak,
-                                                           masks, gw1, gb1, gw2, gb2, gleak, threads);
+                                                           {masks, seeds, limit, start}, gw1, gb1, gw2, gb2,
+                                                           gleak, threads);
 }
 
 }  // extern "C"

@@ -9,11 +9,13 @@ import functools
 import importlib.util
 import os
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from ncamlib.errors import NcamError, choice
+from ncamlib.kernels.fire import GOLDEN, WORD, Fire
 from ncamlib.kernels.padding import CHANNELS, obstacle, pad
 from ncamlib.kernels.reference import Weights
 
@@ -64,14 +66,30 @@ def _power_of_two(n: int) -> int:
     return 1 << (n - 1).bit_length()
 
 
+EXPLICIT, GENERATED = 1, 2
+
+
+class Firing(NamedTuple):
+    """How cells are chosen to fire: all of them (kind 0), by a mask, or by a `Fire` rule."""
+
+    kind: int
+    limit: int = 0
+    start: int = 0
+
+
+def _signed(word: int) -> int:
+    """A 32-bit word as Triton's int32."""
+    return word - (word >> 31 << 32)
+
+
 class _Plan:
     """The buffers and launch loops of one rollout shape."""
 
     def __init__(
-        self, shape: torch.Size, hidden: int, steps: int, norm: bool, masked: bool, dot: str, save: bool, device
+        self, shape: torch.Size, hidden: int, steps: int, norm: bool, fire: Firing, dot: str, save: bool, device
     ):
         self.shape, self.hidden, self.steps, self.norm = shape, hidden, steps, norm
-        self.masked, self.dot, self.save, self.device = masked, dot, save, device
+        self.fire, self.dot, self.save, self.device = fire, dot, save, device
         batch, channels, height, width = shape
         cells = height * width
         self.tiles = t = tiles(channels, hidden, dot)
@@ -84,7 +102,10 @@ class _Plan:
         self.states = self.new(steps + 1 if save else 2, batch, cells, channels)
         self.stats = self.new(steps if save else 1, batch, 6, channels)
         self.parts = self.new(batch, self.chunks, 6, channels)
-        self.masks = torch.empty((steps, batch, cells) if masked else (steps, 1), dtype=torch.uint8, device=device)
+        kind, size = {0: (torch.uint8, (1,)), 1: (torch.uint8, (steps, batch, cells)), 2: (torch.int64, (batch,))}[
+            fire.kind
+        ]
+        self.firing = torch.empty(size, dtype=kind, device=device)  # nothing, masks or seeds
         self.weights: list[Tensor] = []
         self.graphs: dict[str, torch.cuda.CUDAGraph] = {}
         self.generation = 0
@@ -102,6 +123,11 @@ class _Plan:
         """Cells per program: a whole number of tiles."""
         return _ceil(_ceil(self.shape[2] * self.shape[3], tile), programs) * tile
 
+    def firing_at(self, i: int) -> tuple[Tensor, int, int]:
+        """(masks or seeds, turn, limit) of step i, words as signed integers (see `fire`)."""
+        turn = (self.fire.start + i) * GOLDEN & WORD
+        return self.firing[i] if self.fire.kind == EXPLICIT else self.firing, _signed(turn), _signed(self.fire.limit)
+
     def result(self) -> Tensor:
         return self.states[self.steps if self.save else self.steps & 1]
 
@@ -117,15 +143,15 @@ class _Plan:
                     num_warps=t.statistics[1],
                 )  # fmt: skip
             code.forward_step[(batch, self.forward_programs)](
-                self.states[x], self.states[y], self.masks[i], *self.weights, self.parts,
+                self.states[x], self.states[y], *self.firing_at(i), *self.weights, self.parts,
                 self.stats[i if self.save else 0], height, width, channels, self.hidden,
-                NORM=self.norm, MASKED=self.masked, DOT=self.dot, CHUNK=self.chunk, NS=self.chunks,
+                NORM=self.norm, FIRE=self.fire.kind, DOT=self.dot, CHUNK=self.chunk, NS=self.chunks,
                 NSP=_power_of_two(self.chunks), BM=t.forward[0], SPAN=self.forward_span,
                 num_warps=t.forward[1], num_stages=t.forward[2],
             )  # fmt: skip
 
     def backward(self) -> None:
-        from ncamlib.kernels import triton_code as code
+        from ncamlib.kernels import triton_backward as code
 
         (batch, channels, height, width), t = self.shape, self.tiles
         w1, b1, w2, b2, leak = self.weights
@@ -133,8 +159,8 @@ class _Plan:
         plane = batch * height * width * channels
         for i in reversed(range(self.steps)):
             code.backward_update[(batch, self.update_programs)](
-                self.states[i], self.g, self.dp, self.masks[i], w1, b1, w2, leak, self.stats[i], *self.sums,
-                self.means, plane, height, width, channels, self.hidden, NORM=self.norm, MASKED=self.masked,
+                self.states[i], self.g, self.dp, *self.firing_at(i), w1, b1, w2, leak, self.stats[i], *self.sums,
+                self.means, plane, height, width, channels, self.hidden, NORM=self.norm, FIRE=self.fire.kind,
                 DOT=self.dot, NA=self.update_programs, BM=t.update[0], SPAN=self.update_span,
                 num_warps=t.update[1], num_stages=t.update[2],
             )  # fmt: skip
@@ -173,7 +199,9 @@ class _Rollout(torch.autograd.Function):
     def forward(ctx, state, w1, b1, w2, b2, leak, steps, masks, norm, dot, save):
         batch, channels, height, width = state.shape
         graph = save and state.is_cuda and os.environ.get("NCAM_CUDA_GRAPH", "1") != "0"
-        key = (state.shape, w1.shape[1], steps, norm, masks is not None, dot, save, state.device)
+        rule = isinstance(masks, Fire)
+        fire = Firing(GENERATED, masks.limit, masks.start) if rule else Firing(0 if masks is None else EXPLICIT)
+        key = (state.shape, w1.shape[1], steps, norm, fire, dot, save, state.device)
         plan = _PLANS.get(key) if graph else None
         if plan is None:
             plan = _Plan(*key)
@@ -185,7 +213,7 @@ class _Rollout(torch.autograd.Function):
         else:
             torch._foreach_copy_(plan.weights, weights)
         if masks is not None:
-            plan.masks.copy_(masks.reshape(steps, batch, height * width))
+            plan.firing.copy_(masks.seeds if rule else masks.reshape(steps, batch, height * width))
         plan.states[0].view(batch, height, width, channels).copy_(state.permute(0, 2, 3, 1))
         plan.generation += 1
         plan.run("forward", graph)
@@ -209,7 +237,7 @@ class _Rollout(torch.autograd.Function):
 
 
 def rollout(
-    state: Tensor, weights: Weights, leak: Tensor, steps: int, masks: Tensor | None, norm: bool = True
+    state: Tensor, weights: Weights, leak: Tensor, steps: int, masks: Tensor | Fire | None, norm: bool = True
 ) -> Tensor:
     """As `reference.rollout`, float32, up to 32 channels and 256 hidden units; once differentiable.
 
