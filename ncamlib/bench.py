@@ -7,6 +7,7 @@ B batch, C channels, P = 3C maps, K hidden units, T steps.
 import ctypes
 import functools
 import gc
+import os
 import statistics
 import time
 from collections.abc import Callable
@@ -17,10 +18,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ncamlib import peers
 from ncamlib.kernels import Weights, reference, rollout, select_backend
 
 CHANNELS, HIDDEN = 16, 128
-Variant = Callable[[Tensor, Weights, Tensor, int, Tensor | None], Tensor]
+PATIENCE = 30.0  # seconds of one variant in one case, after which it gets no more turns
+CPUS = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set()
+Variant = Callable[[Tensor, Weights, Tensor, int, Tensor | None], Tensor]  # or a `peers.Peer`
 
 
 @dataclass(frozen=True)
@@ -84,6 +88,8 @@ def variants(device: torch.device) -> dict[str, Variant]:
     own = select_backend(torch.empty(1, CHANNELS, 3, 3, device=device))
     if own != "reference":
         found[own] = functools.partial(rollout, backend=own)
+    if device.type == "cpu":
+        found |= peers.installed()
     return found
 
 
@@ -105,6 +111,9 @@ def inputs(case: Case, device: torch.device) -> tuple[Tensor, Weights, Tensor, i
 def run(variant: Variant, case: Case, given: tuple) -> None:
     """Once: forward alone, or forward and backward."""
     state, weights, leak, steps, masks = given
+    if case.training and isinstance(variant, peers.Peer):
+        variant.training(*given)
+        return
     with torch.set_grad_enabled(case.training):
         if not case.training:
             variant(state, weights, leak, steps, masks)
@@ -157,17 +166,42 @@ def peak_memory(variant: Variant, case: Case, given: tuple, device: torch.device
     return max(0.0, _resident("VmHWM") - before)
 
 
+def _ways(case: Case, device: torch.device) -> dict[str, Variant]:
+    """The variants to time. JAX sizes its threads once and CAX takes minutes: both join in few cases."""
+    torch.compiler.reset()  # else many shapes end in one general, slower program
+    found = variants(device)
+    if case not in PEER_CASES or torch.get_num_threads() != _first_threads():
+        found = {name: way for name, way in found.items() if not isinstance(way, peers.Peer)}
+    return found
+
+
+@functools.cache
+def _first_threads() -> int:
+    return torch.get_num_threads()
+
+
+def use_threads(threads: int) -> None:
+    """Compute on this many CPUs, whatever the library: torch is told, the process confined to them."""
+    torch.set_num_threads(threads)
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, sorted(CPUS)[:threads])
+
+
 def measure(cases: list[Case], device: torch.device, rounds: int = 5) -> list[Row]:
     """Time every variant in every case, turn by turn."""
-    rows, top = [], ceiling(device)
+    rows = []
+    _first_threads()
     for case in cases:
-        given, ways = inputs(case, device), variants(device)
+        given, ways = inputs(case, device), _ways(case, device)
         times: dict[str, list[float]] = {name: [] for name in ways}
+        tops = []
         for way in ways.values():  # compiles, allocates, warms up
             run(way, case, given)
         for _ in range(rounds):
+            tops.append(ceiling(device))
             for name, way in ways.items():
-                times[name].append(_seconds(functools.partial(run, way, case, given), device))
+                if sum(times[name]) < PATIENCE:
+                    times[name].append(_seconds(functools.partial(run, way, case, given), device))
         medians = {name: statistics.median(t) for name, t in times.items()}
         for name, seconds in medians.items():
             rows.append(
@@ -181,18 +215,22 @@ def measure(cases: list[Case], device: torch.device, rounds: int = 5) -> list[Ro
                     threads=torch.get_num_threads(),
                     milliseconds=1000 * seconds,
                     ratio_to_naive=medians["naive"] / seconds,
-                    share_of_ceiling=operations(case) / seconds / top,
+                    share_of_ceiling=operations(case) / seconds / statistics.median(tops),
                     peak_memory_mib=peak_memory(ways[name], case, given, device),
                 )
             )
     return rows
 
 
-QUICK = [Case(training, rate, grid=32, steps=8, batch=4) for training in (False, True) for rate in (0.5, 1.0)]
-FULL = [
+HEADLINE = [
     *(Case(False, rate, steps=64) for rate in (0.5, 1.0)),
     *(Case(True, rate, steps=32) for rate in (0.5, 1.0)),
-    *(Case(True, 0.5, grid=grid, steps=16, batch=4) for grid in (32, 128, 256)),
-    *(Case(True, 0.5, steps=steps, batch=2) for steps in (64, 128, 256)),
-    *(Case(True, 0.5, steps=16, batch=batch) for batch in (1, 2, 32)),
 ]
+SWEEPS = {
+    "grid": [Case(True, 0.5, grid=grid, steps=16, batch=2) for grid in (32, 64, 128, 256)],
+    "steps": [Case(True, 0.5, steps=steps, batch=2) for steps in (32, 64, 128, 256)],
+    "batch": [Case(True, 0.5, steps=16, batch=batch) for batch in (1, 2, 8, 32)],
+}
+QUICK = [Case(training, rate, grid=32, steps=8, batch=4) for training in (False, True) for rate in (0.5, 1.0)]
+FULL = [*HEADLINE, *(case for cases in SWEEPS.values() for case in cases)]
+PEER_CASES = [*HEADLINE, *QUICK]

@@ -1,6 +1,7 @@
 """The `ncam` command: list, train, evaluate, grow, config, bench, and `data` from `cli_data`."""
 
 import dataclasses
+import datetime
 import json
 import os
 import re
@@ -237,31 +238,46 @@ def config(name: Annotated[str, typer.Argument(metavar="EXPERIMENT")]) -> None:
 @app.command()
 def bench(
     quick: Annotated[bool, typer.Option("--quick", help="Small cases only, within a minute.")] = False,
-    threads: Annotated[int | None, typer.Option(help="CPU threads.")] = None,
-    rounds: Annotated[int, typer.Option(help="Turns of every variant in every case.")] = 5,
+    threads: Annotated[list[int] | None, typer.Option(help="CPU threads; may be given several times.")] = None,
+    rounds: Annotated[
+        int | None, typer.Option(help="Turns of every variant in every case, 5 unless told, 3 if quick.")
+    ] = None,
     as_json: AsJson = False,
     device: Device = "auto",
 ) -> None:
     """Time the rollout beside everything one could use instead."""
     from ncamlib import bench as benchmark
 
-    if threads:
-        torch.set_num_threads(threads)
-    chosen = pick_device(device)
-    rows = benchmark.measure(benchmark.QUICK if quick else benchmark.FULL, chosen, rounds)
+    chosen, rows = pick_device(device), []
+    for count in threads or [None]:
+        if count:
+            benchmark.use_threads(count)
+        rows += benchmark.measure(benchmark.QUICK if quick else benchmark.FULL, chosen, rounds or (3 if quick else 5))
     if as_json:
-        head = {"device": device_name(chosen), "torch": torch.__version__, "commit": commit(), "rounds": rounds}
+        head = {
+            "device": device_name(chosen).split(", ")[0],
+            "date": datetime.date.today().isoformat(),
+            "torch": torch.__version__,
+            "commit": commit(),
+            "rounds": rounds or (3 if quick else 5),
+        }
         table = [{key.rstrip("_"): value for key, value in to_dict(row).items()} for row in rows]
         typer.echo(json.dumps({**head, "results": table}, indent=1))
         return
     from rich.console import Console
     from rich.table import Table
 
-    table = Table("case", "variant", "ms", "x naive", "of ceiling", "peak MiB")
+    table, last = Table("variant", "ms", "x naive", "of ceiling", "peak MiB"), None
     for row in rows:
-        case = f"{row.pass_} p={row.fire_rate:g} {row.grid}x{row.grid} T={row.steps} B={row.batch}"
-        numbers = (f"{row.milliseconds:.0f}", f"{row.ratio_to_naive:.1f}", f"{row.share_of_ceiling:.0%}")
-        table.add_row(case, row.variant, *numbers, "" if row.peak_memory_mib is None else f"{row.peak_memory_mib:.0f}")
+        case = (
+            f"{row.pass_} p={row.fire_rate:g} {row.grid}x{row.grid} T={row.steps} B={row.batch}, threads: {row.threads}"
+        )
+        if case != last:
+            table.add_section()
+            table.add_row(f"[bold]{case}")
+        last = case
+        numbers = (f"{row.milliseconds:.0f}", f"{row.ratio_to_naive:.2g}", f"{row.share_of_ceiling:.0%}")
+        table.add_row(row.variant, *numbers, "" if row.peak_memory_mib is None else f"{row.peak_memory_mib:.0f}")
     Console().print(table)
 
 
