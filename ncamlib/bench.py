@@ -7,19 +7,25 @@ B batch, C channels, P = 3C maps, K hidden units, T steps.
 import ctypes
 import functools
 import gc
+import json
+import math
 import os
 import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from ncamlib import peers
+from ncamlib.config import from_dict
+from ncamlib.errors import NcamError
 from ncamlib.kernels import Weights, reference, rollout, select_backend
+from ncamlib.provenance import project_root
 
 CHANNELS, HIDDEN = 16, 128
 PATIENCE = 30.0  # seconds of one variant in one case, after which it gets no more turns
@@ -234,3 +240,44 @@ SWEEPS = {
 QUICK = [Case(training, rate, grid=32, steps=8, batch=4) for training in (False, True) for rate in (0.5, 1.0)]
 FULL = [*HEADLINE, *(case for cases in SWEEPS.values() for case in cases)]
 PEER_CASES = [*HEADLINE, *QUICK]
+
+
+def recorded() -> tuple[dict[str, Any], list[Row]]:
+    """The benchmark that the book shows: (where and when it ran, its rows). NcamError if it is damaged."""
+    path = project_root() / "figures" / "benchmark.json"
+    try:
+        head = json.loads(path.read_text(encoding="utf-8"))
+        rows = [from_dict(Row, {"pass_" if k == "pass" else k: v for k, v in row.items()}) for row in head["results"]]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise NcamError(
+            f"{path} is no benchmark ({error}): run ncam bench --threads 1 --threads 2 --json > {path}"
+        ) from error
+    del head["results"]
+    return head, rows
+
+
+def markdown(rows: list[Row]) -> str:
+    """One Markdown table: a line per variant, a column per case, ratios to the naive port."""
+    cases = list(dict.fromkeys((row.pass_, row.fire_rate) for row in rows))
+    lines = [
+        "| variant | " + " | ".join(f"{kind}, p = {rate:g}" for kind, rate in cases) + " |",
+        "|---|" + "--:|" * len(cases),
+    ]
+    for name in dict.fromkeys(row.variant for row in rows):
+        own = {(row.pass_, row.fire_rate): row for row in rows if row.variant == name}
+        cells = [f"{own[c].ratio_to_naive:.2g}× ({own[c].share_of_ceiling:.0%})" if c in own else "–" for c in cases]
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def sweep(rows: list[Row], name: str) -> dict[str, list[tuple[float, float, float]]]:
+    """Per variant: (what was swept, ms per sample and step, MiB per sample and step) of SWEEPS[name]."""
+    cases = {(c.grid, c.steps, c.batch): getattr(c, name) for c in SWEEPS[name]}
+    lines: dict[str, list[tuple[float, float, float]]] = {}
+    for row in rows:
+        key = (row.grid, row.steps, row.batch)
+        if key in cases and row.pass_ == "training" and row.fire_rate == 0.5 and row.threads == rows[0].threads:
+            work = row.steps * row.batch
+            memory = math.nan if row.peak_memory_mib is None else row.peak_memory_mib / work
+            lines.setdefault(row.variant, []).append((cases[key], row.milliseconds / work, memory))
+    return {variant: sorted(set(points)) for variant, points in lines.items() if len(points) > 1}

@@ -1,10 +1,9 @@
-"""The `ncam` command: list, train, evaluate, grow, config, bench, and `data` from `cli_data`."""
+"""The `ncam` command: list, train, evaluate, grow, config, bench; the others are in `cli_*`."""
 
 import dataclasses
 import datetime
 import json
 import os
-import re
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,12 +11,13 @@ from typing import Annotated, Any
 import torch
 import typer
 
-from ncamlib import checkpoint, cli_data, datasets, results
+from ncamlib import checkpoint, cli_data, cli_reproduce, datasets, results
+from ncamlib.cli_options import AsJson, Backend, DataDir, Device, SkipBroken, choose_backend, parse_duration
 from ncamlib.config import Experiment, to_dict
 from ncamlib.errors import NcamError
-from ncamlib.evaluate import TEST_MUTATION, Measurement, measure
+from ncamlib.evaluate import TEST_MUTATION, measure
 from ncamlib.experiments import experiment
-from ncamlib.kernels import BACKENDS, select_backend
+from ncamlib.kernels import select_backend
 from ncamlib.provenance import commit, device_name, pick_device, project_root
 
 app = typer.Typer(
@@ -27,30 +27,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(cli_data.app, name="data")
-
-Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
-Backend = Annotated[str, typer.Option(help=f"Who computes the rollout: {', '.join(BACKENDS)}.")]
-DataDir = Annotated[Path | None, typer.Option(help="A folder of PNG or JPEG pictures in place of the data set.")]
-SkipBroken = Annotated[bool, typer.Option("--skip-broken", help="Skip pictures that cannot be read.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-
-
-def parse_duration(text: str | None) -> float | None:
-    """'90s', '9m', '1h30m' or plain seconds -> seconds."""
-    if text is None:
-        return None
-    match = re.fullmatch(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s?)?", text)
-    seconds = sum(float(n or 0) * unit for n, unit in zip(match.groups(), (3600, 60, 1), strict=True)) if match else 0
-    if seconds <= 0:
-        raise NcamError(f"'{text}' is not a time: write for instance 90s, 9m or 1h30m")
-    return seconds
-
-
-def choose_backend(name: str) -> None:
-    """Fix the backend for this process."""
-    select_backend(torch.empty(1, 16, 3, 3), backend=name)  # an unknown or unusable one fails here
-    if name != "auto":
-        os.environ["NCAM_BACKEND"] = name
+app.command()(cli_reproduce.reproduce)
+app.command()(cli_reproduce.merge)
 
 
 @app.command("list")
@@ -112,11 +90,12 @@ def train(
     if threads:
         torch.set_num_threads(threads)
     budget = parse_duration(time_budget)
-    choose_backend(backend)
+    place = pick_device(device)
+    choose_backend(backend, place)
     chosen = configured(name, steps=steps, batch=batch, learning_rate=learning_rate, ema=ema, seed=seed)
     images = datasets.load(chosen.images, chosen.model.image_size, chosen.model.image_channels, data_dir, skip_broken)
     folder = out or Path("runs") / name
-    run = run_training(chosen, images, folder, pick_device(device), budget)
+    run = run_training(chosen, images, folder, place, budget)
     if int(os.environ.get("RANK", "0")) == 0:
         typer.echo(f"{name}: {run.step} steps in {run.seconds / 60:.1f} minutes; the model is {folder / MODEL_FILE}")
 
@@ -127,7 +106,7 @@ def evaluate(
     mutation_rate: Annotated[float, typer.Option(help="Share of DNA letters replaced by random ones.")] = TEST_MUTATION,
     fire_rate: Annotated[float | None, typer.Option(help="Probability that a cell updates. [the model's]")] = None,
     steps: Annotated[int | None, typer.Option(help="Steps of the automaton. [the model's]")] = None,
-    seeds: Annotated[int, typer.Option(help="Average over this many draws.")] = 3,
+    seeds: Annotated[int, typer.Option(help="Average over this many draws.")] = results.SEEDS,
     record: Annotated[
         bool, typer.Option("--record", help="Record as the experiment's result, with its mutation curve.")
     ] = False,
@@ -138,9 +117,10 @@ def evaluate(
     skip_broken: SkipBroken = False,
 ) -> None:
     """Measure a trained model on its whole data set."""
-    choose_backend(backend)
+    place = pick_device(device)
+    choose_backend(backend, place)
     file = checkpoint.shipped(target)
-    model, header = checkpoint.load_model(target, pick_device(device))
+    model, header = checkpoint.load_model(target, place)
     images = datasets.load(
         header["images"], model.config.image_size, model.config.image_channels, data_dir, skip_broken
     )
@@ -155,28 +135,13 @@ def evaluate(
             raise NcamError(
                 "only a shipped checkpoint under the paper's test conditions is recorded: give its name alone"
             )
-        _record(name, model, images, measured, header)
+        results.record(results.measure_all(model, images, header))
+        typer.echo(f"recorded in {results.path()}", err=True)
     if as_json:
         typer.echo(json.dumps(shown, indent=1))
     else:
         for key, value in shown.items():
             typer.echo(f"{key:>14}  {value:.5f}" if isinstance(value, float) else f"{key:>14}  {value}")
-
-
-def _record(name: str, model: Any, images: datasets.Images, measured: Measurement, header: dict[str, Any]) -> None:
-    curve = ()
-    if model.config.code == "dna":
-        rates = (0.0, 0.1, 0.25, 0.4, 0.5, 0.6, 0.75, 1.0)
-        curve = tuple((rate, measure(model, images, rate, seeds=1).mse) for rate in rates)
-    provenance = {
-        key: header[key] for key in ("minutes", "device", "backend", "commit", "data_digest", "torch", "note")
-    }
-    results.record(
-        results.Result(
-            experiment=name, **to_dict(measured), mutation_curve=curve, train_steps=header["step"], **provenance
-        )
-    )
-    typer.echo(f"recorded in {results.path()}", err=True)
 
 
 @app.command()

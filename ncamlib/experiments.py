@@ -1,7 +1,7 @@
 """Every row of the paper's results as data: what is trained, how, and the number to reproduce.
 
 Names are `<images>-<ce|dna|single>-<sto|syn>`, with a suffix where a row differs from the paper's standard
-model: -256 -1024 -32ch -noleak -nonorm -noslices.
+model: -256 -1024 -32ch -noleak -nonorm -noslices, or ours: -robust is trained at mutation rates from 0 to 0.5.
 """
 
 from dataclasses import replace
@@ -29,12 +29,20 @@ def _steps(update: str, grid: int) -> int:
     return round(STEPS_PER_CELL[update] * grid)
 
 
-def _experiment(images: str, code: str, update: str, suffix: str = "", batch: int = 16, **model: Any) -> Experiment:
+def _experiment(
+    images: str,
+    code: str,
+    update: str,
+    suffix: str = "",
+    batch: int = 16,
+    mutation: tuple[float, float] = (0.5, 0.5),
+    **model: Any,
+) -> Experiment:
     size = model.get("image_size", 64)
     settings = {"code": code, "fire_rate": UPDATES[update], "steps": _steps(update, size), **model}
     stages = tuple(Stage(until, grid, _steps(update, grid)) for until, grid in CURRICULUM if grid < size)
     name = f"{images}-{code}-{update}" + (f"-{suffix}" if suffix else "")
-    train = TrainConfig(learning_rate=LEARNING_RATE, batch=batch, curriculum=stages)
+    train = TrainConfig(learning_rate=LEARNING_RATE, batch=batch, mutation=mutation, curriculum=stages)
     return Experiment(name, images, ModelConfig(**settings), train)
 
 
@@ -62,6 +70,8 @@ def _registry() -> list[Experiment]:
         _row(_experiment("cifar10", "ce", "syn", **cifar), CIFAR, "CE-SYN", 0.00717),
         _row(_experiment("cifar10", "dna", "syn", **cifar), CIFAR, "DNA-SYN", 0.00720),
         _row(_experiment("chars", "dna", "syn"), OURS, "Chars, synchronous", None),
+        _row(_experiment("full", "dna", "syn", "robust", mutation=(0.0, 0.5)), OURS, "any mutation rate", None),
+        _row(_experiment("full", "dna", "sto", "robust", mutation=(0.0, 0.5)), OURS, "any mutation rate", None),
         _row(_experiment("lizard", "single", "sto"), "Comparison to NCA, section 4", "one image", 0.001),
     ]
 
@@ -72,3 +82,28 @@ EXPERIMENTS: dict[str, Experiment] = {e.name: e for e in _registry()}
 def experiment(name: str) -> Experiment:
     """The experiment of this name; NcamError listing all names if there is none."""
     return EXPERIMENTS[choice("experiment", name, EXPERIMENTS)]
+
+
+# What to train first, with the share of the time each gets; rows that are compared get the same.
+PRIORITY: dict[str, float] = {
+    "full-dna-syn": 3,
+    "full-dna-sto": 3,
+    "full-ce-sto": 3,
+    "full-ce-syn": 3,
+    "variety-dna-sto": 1,
+    "variety-dna-sto-noleak": 1,
+    "variety-dna-sto-nonorm": 1,
+    "variety-dna-sto-noslices": 1,
+    "chars-dna-sto": 1,
+    "emos-dna-sto": 1,
+    "heads-dna-sto": 1,
+    "full-ce-sto-256": 3,
+    "full-ce-sto-1024": 3,
+    "full-ce-sto-32ch": 3,
+    "cifar10-ce-syn": 2,
+    "cifar10-dna-syn": 2,
+    "chars-dna-syn": 1,
+    "full-dna-syn-robust": 3,
+    "full-dna-sto-robust": 3,
+    "lizard-single-sto": 0.2,
+}

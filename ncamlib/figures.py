@@ -144,3 +144,29 @@ def mutation_curves(curves: dict[str, Sequence[tuple[float, float]]]) -> Any:
     axis.legend(frameon=False)
     figure.tight_layout()
     return figure
+
+
+def sweeps(lines: dict[str, dict[str, Sequence[tuple[float, float, float]]]]) -> Any:
+    """Time above and memory below, per sample and step; one column per swept size. Returns a matplotlib figure.
+
+    lines: name of the size -> variant -> (size, milliseconds, MiB).
+    """
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(2, len(lines), figsize=(8, 4.6), sharex="col", sharey="row", squeeze=False)
+    for column, (name, variants) in zip(axes.T, lines.items(), strict=True):
+        for (variant, points), style in zip(variants.items(), ("o-", "s--", "^:", "d-.", "v-"), strict=False):
+            sizes, times, memories = zip(*points, strict=True)
+            column[0].plot(sizes, times, style, label=variant, markersize=4)
+            column[1].plot(sizes, memories, style, markersize=4)
+        for axis in column:
+            axis.set_xscale("log", base=2)
+            axis.set_yscale("log")
+            axis.set_xticks(sizes, [f"{size:g}" for size in sizes])
+            axis.minorticks_off()
+        column[1].set_xlabel(name)
+    axes[0, 0].set_ylabel("ms")
+    axes[1, 0].set_ylabel("MiB")
+    axes[0, 0].legend(frameon=False, fontsize=8)
+    figure.tight_layout()
+    return figure

@@ -6,13 +6,17 @@ from pathlib import Path
 from typing import Any
 
 from ncamlib import datasets
+from ncamlib.autoencoder import Grower
 from ncamlib.checkpoint import write_atomically
 from ncamlib.config import from_dict, to_dict
 from ncamlib.errors import NcamError
+from ncamlib.evaluate import measure
 from ncamlib.experiments import EXPERIMENTS
 from ncamlib.provenance import project_root
 
 SCHEMA = 1
+CURVE = (0.0, 0.1, 0.25, 0.4, 0.5, 0.6, 0.75, 1.0)  # mutation rates
+SEEDS = 3  # draws that the error is averaged over
 BEGIN, END = "<!-- results: written by 'ncam list --write', not by hand -->", "<!-- end of results -->"
 
 
@@ -38,6 +42,22 @@ class Result:
     data_digest: str
     torch: str
     note: str
+
+
+def measure_all(model: Grower, images: datasets.Images, header: dict[str, Any]) -> Result:
+    """Measure a model under the paper's conditions and over all mutation rates; `header` is its checkpoint's."""
+    measured = measure(model, images, seeds=SEEDS)
+    curve = ()
+    if model.config.code == "dna":
+        curve = tuple((rate, measure(model, images, rate, seeds=1).mse) for rate in CURVE)
+    keys = ("minutes", "device", "backend", "commit", "data_digest", "torch", "note")
+    return Result(
+        experiment=header["experiment"]["name"],
+        **to_dict(measured),
+        mutation_curve=curve,
+        train_steps=header["step"],
+        **{key: header[key] for key in keys},
+    )
 
 
 def path() -> Path:

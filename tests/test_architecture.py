@@ -21,7 +21,8 @@ LAYERS = [
     {"checkpoint", "evaluate"},
     {"run", "results"},
     {"train", "figures"},
-    {"cli_data", "bench"},
+    {"cli_options", "bench", "reproduce"},
+    {"cli_data", "cli_reproduce"},
     {"cli"},
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}

@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from ncamlib import checkpoint, cli, datasets, experiments, results
+from ncamlib import checkpoint, cli, cli_options, datasets, experiments, results
 from ncamlib.autoencoder import build
 from ncamlib.config import Experiment, ModelConfig, TrainConfig, to_dict
 from ncamlib.errors import NcamError
@@ -105,7 +105,14 @@ def test_time_budget(ncam):
 
 
 def test_durations():
-    assert [cli.parse_duration(t) for t in ("90s", "9m", "1h30m", "45", "0.5m", None)] == [90, 540, 5400, 45, 30, None]
+    assert [cli_options.parse_duration(t) for t in ("90s", "9m", "1h30m", "45", "0.5m", None)] == [
+        90,
+        540,
+        5400,
+        45,
+        30,
+        None,
+    ]
 
 
 def test_train_on_a_folder(ncam, tmp_path):

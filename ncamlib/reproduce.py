@@ -1,0 +1,114 @@
+"""Trains and measures many experiments unattended, and merges what several runs have found.
+
+Each experiment has its folder: the checkpoints, `result.json`, `loss.csv` and a sheet of 24 reconstructions.
+"""
+
+import json
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from ncamlib import checkpoint, results
+from ncamlib.config import Experiment, from_dict, to_dict
+from ncamlib.datasets import Images
+from ncamlib.errors import NcamError
+from ncamlib.evaluate import reconstruct
+from ncamlib.experiments import EXPERIMENTS, PRIORITY
+from ncamlib.figures import enlarge, sheet, to_picture
+from ncamlib.run import MODEL_FILE, Run
+from ncamlib.train import train
+
+RESULT_FILE, LOSS_FILE, SHEET_FILE = "result.json", "loss.csv", "reconstructions.png"
+SHOWN = 24  # reconstructions on the sheet
+
+
+def in_order(names: Sequence[str]) -> list[Experiment]:
+    """The named experiments, or all of them, the most important first."""
+    unknown = [name for name in names if name not in EXPERIMENTS]
+    if unknown:
+        raise NcamError(f"unknown experiment '{unknown[0]}': choose from {', '.join(EXPERIMENTS)}")
+    return [EXPERIMENTS[name] for name in PRIORITY if not names or name in names]
+
+
+def shares(chosen: Sequence[Experiment], budget: float) -> dict[str, float]:
+    """Seconds of training for each experiment, by its weight; the rows of one comparison get the same."""
+    weights = {e.name: PRIORITY[e.name] for e in chosen}
+    return {name: budget * weight / sum(weights.values()) for name, weight in weights.items()}
+
+
+def reproduce(
+    chosen: Sequence[Experiment],
+    out: Path,
+    device: torch.device,
+    load: Callable[[Experiment], Images],
+    budget: float | None = None,
+    steps: int | None = None,
+    report: Callable[[str], None] = print,
+) -> list[str]:
+    """Train and measure each experiment in `out`, going on where an earlier call was cut off.
+
+    The budget (seconds) is shared among all; without one each takes `steps` optimiser steps, or its own
+    number. An experiment that fails is reported and does not stop the others. Returns the names that failed.
+    """
+    seconds, failed = shares(chosen, budget) if budget else {}, []
+    for i, experiment in enumerate(chosen):
+        folder, label = out / experiment.name, f"[{i + 1}/{len(chosen)}] {experiment.name}"
+        if steps:
+            experiment = replace(experiment, train=replace(experiment.train, steps=steps))
+        try:
+            images = load(experiment)
+            report(f"{label}: {len(images)} images")
+            run = train(experiment, images, folder, device, seconds.get(experiment.name))
+            share = seconds.get(experiment.name)
+            if run.seconds < share if share else run.step < experiment.train.steps:
+                report(f"{label}: stopped; the same command continues")
+                return [*failed, *(e.name for e in chosen[i:])]
+            row = measure_run(run, folder)
+        except (NcamError, RuntimeError, OSError) as error:  # out of memory is a RuntimeError
+            report(f"{label}: failed: {error}")
+            failed.append(experiment.name)
+            continue
+        paper = f", paper {experiment.paper_mse:.4f}" if experiment.paper_mse else ""
+        report(f"{label}: MSE {row.mse:.4f}{paper}; {row.train_steps} steps in {row.minutes:.1f} minutes")
+    return failed
+
+
+def measure_run(run: Run, folder: Path) -> results.Result:
+    """Measure a finished run from its deployable checkpoint and write all that is kept of it."""
+    model, header = checkpoint.load_model(folder / MODEL_FILE, run.model.device)
+    row = results.measure_all(model, run.images, header)
+    checkpoint.write_atomically(folder / RESULT_FILE, (json.dumps(to_dict(row), indent=1) + "\n").encode())
+    lines = [f"{step},{loss:.6g}" for step, loss in enumerate(run.losses, 1)]
+    checkpoint.write_atomically(folder / LOSS_FILE, ("step,mse\n" + "\n".join(lines) + "\n").encode())
+    shown = torch.linspace(0, len(run.images) - 1, min(SHOWN, len(run.images))).round().long()
+    targets = run.images.pixels[shown]
+    pairs = torch.stack([targets, reconstruct(model, targets).cpu()], 1).flatten(0, 1)  # target, grown, target, ...
+    to_picture(sheet(enlarge(pairs, 2), columns=8)).save(folder / SHEET_FILE)
+    return row
+
+
+def merge(folders: Sequence[Path], report: Callable[[str], None] = print) -> None:
+    """Ship the best run of each experiment: its checkpoint, its loss and its result.
+
+    Better is the lower recorded MSE; runs on other images than those of the recorded result are refused.
+    """
+    files = [file for folder in folders for file in sorted(folder.glob(f"*/{RESULT_FILE}"))]
+    if not files:
+        raise NcamError(f"there is no */{RESULT_FILE} in {', '.join(map(str, folders))}: run ncam reproduce first")
+    for file in files:
+        row = from_dict(results.Result, json.loads(file.read_text(encoding="utf-8")))
+        known = results.load().get(row.experiment)
+        if known and known.data_digest != row.data_digest:
+            report(f"{row.experiment}: {file.parent} was trained on other images than the recorded result: left out")
+        elif known and known.mse <= row.mse:
+            report(f"{row.experiment}: {row.mse:.4f} is no better than the recorded {known.mse:.4f}")
+        else:
+            shipped = checkpoint.shipped(row.experiment)
+            shipped.parent.mkdir(exist_ok=True)
+            shutil.copyfile(file.parent / MODEL_FILE, shipped)
+            shutil.copyfile(file.parent / LOSS_FILE, shipped.with_suffix(".csv"))
+            results.record(row)
+            report(f"{row.experiment}: {row.mse:.4f} recorded" + (f", was {known.mse:.4f}" if known else ""))

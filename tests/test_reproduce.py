@@ -1,0 +1,104 @@
+"""Unattended training: budgets are shared fairly, nothing is trained twice, the best run is kept, never mixed."""
+
+import dataclasses
+import json
+
+import pytest
+import torch
+from PIL import Image
+
+from ncamlib import checkpoint, datasets, provenance, reproduce, results
+from ncamlib.config import ModelConfig, TrainConfig
+from ncamlib.errors import NcamError
+from ncamlib.experiments import EXPERIMENTS, PRIORITY
+from ncamlib.run import MODEL_FILE, TRAINING_FILE
+
+CPU = torch.device("cpu")
+TINY = ModelConfig(
+    image_size=16, embedding=16, filters=4, encoder_body=("cb1", "cb3"), predictor_fcbs=1, hidden=32, steps=8
+)
+NAMES = ("emos-dna-sto", "chars-dna-syn")
+
+
+@pytest.fixture
+def chosen():
+    train = TrainConfig(steps=3, batch=4)
+    return [dataclasses.replace(EXPERIMENTS[name], model=TINY, train=train) for name in NAMES]
+
+
+def load(experiment) -> datasets.Images:
+    few = datasets.emoji(experiment.images, 16)
+    return datasets.Images(experiment.images, few.pixels[:6], few.names[:6], few.sequences[:6])
+
+
+@pytest.fixture
+def checkout(tmp_path, monkeypatch):
+    """An empty checkout to record into."""
+    (tmp_path / "checkout" / "figures").mkdir(parents=True)
+    (tmp_path / "checkout" / "_toc.yml").touch()
+    monkeypatch.setenv("NCAM_HOME", str(tmp_path / "checkout"))
+    return provenance.project_root()
+
+
+def test_every_experiment_has_its_place_and_comparisons_share_alike():
+    assert set(PRIORITY) == set(EXPERIMENTS)
+    everything = reproduce.in_order([])
+    assert [e.name for e in everything] == list(PRIORITY)
+    seconds = reproduce.shares(everything, 1000)
+    assert sum(seconds.values()) == pytest.approx(1000)
+    assert len({seconds[name] for name in seconds if name.startswith("variety-")}) == 1
+    with pytest.raises(NcamError, match="unknown experiment 'nope': choose from full-"):
+        reproduce.in_order(["nope"])
+
+
+def test_everything_is_written_and_nothing_trained_twice(tmp_path, chosen, checkout):
+    said = []
+    assert reproduce.reproduce(chosen, tmp_path, CPU, load, report=said.append) == []
+    for experiment in chosen:
+        folder = tmp_path / experiment.name
+        row = json.loads((folder / reproduce.RESULT_FILE).read_text())
+        assert row["train_steps"] == 3
+        assert len((folder / reproduce.LOSS_FILE).read_text().splitlines()) == 4
+        with Image.open(folder / reproduce.SHEET_FILE) as picture:
+            assert picture.width == 8 * (32 + 4) - 4
+        # The recorded error comes from the very file that would be shipped.
+        model, header = checkpoint.load_model(folder / MODEL_FILE)
+        assert results.measure_all(model, load(experiment), header).mse == pytest.approx(row["mse"], rel=1e-6)
+    assert any("emos-dna-sto: MSE" in line and "paper 0.0180" in line for line in said)
+    before = checkpoint.read(tmp_path / NAMES[0] / TRAINING_FILE, "training")[1]["step"]
+    reproduce.reproduce(chosen, tmp_path, CPU, load, report=said.append)
+    assert checkpoint.read(tmp_path / NAMES[0] / TRAINING_FILE, "training")[1]["step"] == before
+
+
+def test_one_failure_does_not_stop_the_rest(tmp_path, chosen, checkout):
+    def broken(experiment):
+        if experiment.name == NAMES[0]:
+            raise NcamError("the images are missing")
+        return load(experiment)
+
+    said = []
+    assert reproduce.reproduce(chosen, tmp_path, CPU, broken, report=said.append) == [NAMES[0]]
+    assert "[1/2] emos-dna-sto: failed: the images are missing" in said
+    assert (tmp_path / NAMES[1] / reproduce.RESULT_FILE).exists()
+
+
+def test_merge_keeps_the_better_and_never_mixes_images(tmp_path, chosen, checkout):
+    run = tmp_path / "run"
+    reproduce.reproduce(chosen[:1], run, CPU, load, report=lambda _: None)
+    said = []
+    reproduce.merge([run], said.append)
+    first = results.load()[NAMES[0]]
+    assert checkpoint.shipped(NAMES[0]).read_bytes() == (run / NAMES[0] / MODEL_FILE).read_bytes()
+
+    file = run / NAMES[0] / reproduce.RESULT_FILE
+    for change, expected in (
+        ({"mse": first.mse * 2}, "no better"),
+        ({"mse": first.mse / 2, "data_digest": "other"}, "other images"),
+        ({"mse": first.mse / 2}, "recorded, was"),
+    ):
+        file.write_text(json.dumps({**dataclasses.asdict(first), **change}))
+        reproduce.merge([run], said.append)
+        assert expected in said[-1]
+    assert results.load()[NAMES[0]].mse == first.mse / 2
+    with pytest.raises(NcamError, match="run ncam reproduce first"):
+        reproduce.merge([tmp_path / "nowhere"])
