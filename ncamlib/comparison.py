@@ -1,0 +1,82 @@
+"""What the results chapters share: several models on the same images, their numbers side by side.
+
+F models, N images, C image channels, H W pixels.
+"""
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ncamlib import checkpoint, results
+from ncamlib.autoencoder import Grower
+from ncamlib.config import Experiment
+from ncamlib.datasets import Images
+from ncamlib.evaluate import TEST_MUTATION, measure, reconstruct
+from ncamlib.experiments import EXPERIMENTS
+from ncamlib.provenance import pick_device
+from ncamlib.run import MODEL_FILE
+from ncamlib.train import train
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A model to compare, and where it comes from."""
+
+    experiment: Experiment
+    model: Grower
+    header: dict[str, Any]  # of its checkpoint
+
+    @property
+    def label(self) -> str:
+        """The row's name in the paper."""
+        return self.experiment.row
+
+
+def shipped(names: Sequence[str]) -> list[Contender]:
+    """The named experiments that have a checkpoint."""
+    return [
+        Contender(EXPERIMENTS[name], *checkpoint.load_model(name))
+        for name in names
+        if checkpoint.shipped(name).exists()
+    ]
+
+
+def retrain(names: Sequence[str], images: Images, minutes: float, seed: int = 0) -> list[Contender]:
+    """Train the named experiments afresh on `images`, sharing the time alike; a progress bar shows each."""
+    found, device = [], pick_device()
+    with tempfile.TemporaryDirectory() as folder:
+        for name in names:
+            start = EXPERIMENTS[name]
+            experiment = replace(start, images=images.name, train=replace(start.train, seed=seed))
+            train(experiment, images, Path(folder) / name, device, 60 * minutes / len(names))
+            found.append(Contender(experiment, *checkpoint.load_model(Path(folder) / name / MODEL_FILE)))
+    return found
+
+
+def compare(
+    contenders: Sequence[Contender], images: Images, shown: Sequence[int], mutation_rate: float = TEST_MUTATION
+) -> tuple[list[float], Tensor]:
+    """MSE of each model on `images`, and what each grows of those `shown`: (F, N, C, H, W)."""
+    errors = [measure(c.model, images, mutation_rate).mse for c in contenders]
+    targets = images.pixels[list(shown)]
+    return errors, torch.stack([reconstruct(c.model, targets, mutation_rate) for c in contenders])
+
+
+def markdown(contenders: Sequence[Contender], errors: Sequence[float]) -> str:
+    """A table: the paper's error, ours as recorded on the whole set, the error measured here, and the training."""
+    recorded = results.load()
+    lines = ["| model | paper | ours, recorded | measured here | training |", "|---|--:|--:|--:|---|"]
+    for contender, error in zip(contenders, errors, strict=True):
+        paper, row = contender.experiment.paper_mse, recorded.get(contender.experiment.name)
+        header = contender.header
+        budget = f"{header['step']:,} steps, {header['minutes']:.0f} min, {header['device'].split(',')[0]}"
+        lines.append(
+            f"| {contender.label} | {'–' if paper is None else f'{paper:.4f}'} | "
+            f"{'–' if row is None else f'{row.mse:.4f}'} | {error:.4f} | {budget} |"
+        )
+    return "\n".join(lines)
