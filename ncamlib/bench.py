@@ -12,7 +12,7 @@ import math
 import os
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -193,12 +193,13 @@ def use_threads(threads: int) -> None:
         os.sched_setaffinity(0, sorted(CPUS)[:threads])
 
 
-def measure(cases: list[Case], device: torch.device, rounds: int = 5) -> list[Row]:
-    """Time every variant in every case, turn by turn."""
+def measure(cases: list[Case], device: torch.device, rounds: int = 5, only: Sequence[str] | None = None) -> list[Row]:
+    """Time every variant, or `only` some beside the naive one, in every case, turn by turn."""
     rows = []
     _first_threads()
     for case in cases:
-        given, ways = inputs(case, device), _ways(case, device)
+        given = inputs(case, device)
+        ways = {name: way for name, way in _ways(case, device).items() if only is None or name in ("naive", *only)}
         times: dict[str, list[float]] = {name: [] for name in ways}
         tops = []
         for way in ways.values():  # compiles, allocates, warms up

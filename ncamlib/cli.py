@@ -213,19 +213,19 @@ def bench(
     """Time the rollout beside everything one could use instead."""
     from ncamlib import bench as benchmark
 
-    chosen, rows = pick_device(device), []
+    chosen, rows, rounds = pick_device(device), [], rounds or (3 if quick else 5)
+    head = {
+        "device": device_name(chosen).split(", ")[0],
+        "date": datetime.date.today().isoformat(),
+        "torch": torch.__version__,
+        "commit": commit(),
+        "rounds": rounds,
+    }
     for count in threads or [None]:
         if count:
             benchmark.use_threads(count)
-        rows += benchmark.measure(benchmark.QUICK if quick else benchmark.FULL, chosen, rounds or (3 if quick else 5))
+        rows += benchmark.measure(benchmark.QUICK if quick else benchmark.FULL, chosen, rounds)
     if as_json:
-        head = {
-            "device": device_name(chosen).split(", ")[0],
-            "date": datetime.date.today().isoformat(),
-            "torch": torch.__version__,
-            "commit": commit(),
-            "rounds": rounds or (3 if quick else 5),
-        }
         table = [{key.rstrip("_"): value for key, value in to_dict(row).items()} for row in rows]
         typer.echo(json.dumps({**head, "results": table}, indent=1))
         return

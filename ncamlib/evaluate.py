@@ -86,3 +86,21 @@ def measure(
         white += difference.double().square().mean().item() / seeds
     psnr = 10 * math.log10(1 / white) if white > 0 else math.inf
     return Measurement(mse, white, psnr, len(images), mutation_rate, fire_rate, steps or model.config.steps, seeds)
+
+
+def linear_errors(images: Images) -> Tensor:
+    """MSE left after k principal components of a set, the best a linear code of k numbers can do: (N + 1,).
+
+    Fitted on the very images it is measured on, as the models are. k counts from 0, the mean image alone.
+    """
+    flat = images.pixels.flatten(1).double()
+    centred = flat - flat.mean(0)
+    # The N x N Gram matrix has the covariance's eigenvalues and is much smaller than it.
+    energy = torch.linalg.eigvalsh(centred @ centred.T).flip(0).clamp_min(0)
+    left = energy.sum() - torch.cat([energy.new_zeros(1), energy.cumsum(0)])
+    return left.clamp_min(0) / flat.numel()
+
+
+def equal_components(images: Images, error: float) -> int:
+    """The smallest number of principal components that leave an MSE of at most `error`."""
+    return int((linear_errors(images) > error).sum())

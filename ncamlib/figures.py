@@ -170,3 +170,21 @@ def sweeps(lines: dict[str, dict[str, Sequence[tuple[float, float, float]]]]) ->
     axes[0, 0].legend(frameon=False, fontsize=8)
     figure.tight_layout()
     return figure
+
+
+def image_rows(rows: Sequence[tuple[str, Tensor]]) -> Any:
+    """Figs 5 and 6: labelled rows of images, each (N, 3 or 4, H, W). Returns a matplotlib figure."""
+    import matplotlib.pyplot as plt
+
+    columns, label = max(len(images) for _, images in rows), 1.1
+    width, height = 0.8 * columns + label, 0.8 * len(rows)
+    figure, axes = plt.subplots(len(rows), columns, figsize=(width, height), squeeze=False)
+    for line, (name, images) in zip(axes, rows, strict=True):
+        for axis, image in zip(line, images, strict=False):
+            axis.imshow(over_white(image).clamp(0, 1).permute(1, 2, 0), interpolation="nearest")
+        for axis in line:
+            axis.set(xticks=[], yticks=[])
+            axis.spines[:].set_visible(False)
+        line[0].set_ylabel(name, rotation=0, ha="right", va="center", fontsize=9)
+    figure.subplots_adjust(left=label / width, right=0.997, top=0.995, bottom=0.005, wspace=0.05, hspace=0.05)
+    return figure

@@ -166,7 +166,7 @@ def train(
         module = nn.parallel.DistributedDataParallel(run.model) if ranks.world > 1 else run.model
         pixels = images.pixels.to(device)
         began = saved = time.monotonic()
-        spent = run.seconds
+        spent, first = run.seconds, run.step
         if main and run.step == 0:
             run.save(out)  # an unwritable folder is noticed now, not in an hour
         total = None if time_budget else experiment.train.steps
@@ -189,7 +189,8 @@ def train(
                 if after_step is not None:
                     after_step(run)
         if main:
-            run.save(out)
+            if run.step > first:  # a finished run keeps the provenance of what trained it
+                run.save(out)
             if asked:
                 print(f"stopped by {asked[0]} at step {run.step}; run the same command to continue", file=sys.stderr)
     return run

@@ -317,6 +317,16 @@ def test_without_a_compiler_the_reference_serves(monkeypatch, tmp_path):
         kernels._native.cache_clear()
 
 
+@needs_native
+@pytest.mark.parametrize("openmp", [[], ["-fopenmp"]], ids=["serial", "openmp"])
+def test_building_warns_of_nothing(openmp, tmp_path):
+    command = [cpu.compiler(), *cpu.FLAGS, "-Wall", "-Wextra", "-Wshadow", *openmp, str(cpu.SOURCE), "-o"]
+    result = subprocess.run([*command, str(tmp_path / "rollout.so")], capture_output=True, text=True, check=False)
+    if openmp and result.returncode:
+        pytest.skip("the compiler has no OpenMP")
+    assert (result.returncode, result.stderr) == (0, "")
+
+
 COMPILE = """
 import triton
 from triton.backends.compiler import GPUTarget

@@ -183,3 +183,11 @@ def test_schedule():
     assert learning_rate(run, 0, 0) == pytest.approx(0.1)
     assert learning_rate(run, 20, 0.5) == pytest.approx(0.5)
     assert learning_rate(run, 20, 1) == pytest.approx(0)
+
+
+def test_a_finished_run_is_left_as_it_is(tmp_path, images):
+    """Also its provenance: a later commit did not train it."""
+    train(tiny(2), images, tmp_path, CPU, quiet=True)
+    before = (tmp_path / TRAINING_FILE).stat().st_mtime_ns, (tmp_path / MODEL_FILE).read_bytes()
+    train(tiny(2), images, tmp_path, CPU, quiet=True)
+    assert before == ((tmp_path / TRAINING_FILE).stat().st_mtime_ns, (tmp_path / MODEL_FILE).read_bytes())

@@ -40,34 +40,39 @@ def _processor() -> str:
         return platform.processor()
 
 
-def _build(compiler: str, target: Path) -> None:
+def _build(command: str, target: Path) -> None:
     native = ["-mcpu=native"] if platform.machine() in ("arm64", "aarch64") else ["-march=native"]
     attempts = [[*native, "-fopenmp"], native, []]
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent) as folder:
         built = Path(folder) / target.name
         for extra in attempts:  # fewer wishes each time: a compiler may lack OpenMP or the processor's name
-            command = [compiler, *FLAGS, *extra, str(SOURCE), "-o", str(built)]
-            result = subprocess.run(command, capture_output=True, text=True, check=False)
+            line = [command, *FLAGS, *extra, str(SOURCE), "-o", str(built)]
+            result = subprocess.run(line, capture_output=True, text=True, check=False)
             if result.returncode == 0:
                 os.replace(built, target)
                 return
-    raise Unavailable(f"{compiler} could not compile {SOURCE.name}: {result.stderr.strip()[:300]}")
+    raise Unavailable(f"{command} could not compile {SOURCE.name}: {result.stderr.strip()[:300]}")
+
+
+def compiler() -> str:
+    """The C++ compiler: the one in the environment variable CXX, or the first that is found."""
+    found = next((c for c in (os.environ.get("CXX"), "g++", "clang++", "c++") if c and shutil.which(c)), None)
+    if found is None:
+        raise Unavailable("no C++ compiler was found (install g++ or clang++)")
+    return found
 
 
 @functools.cache
 def library() -> ctypes.CDLL:
-    """The compiled kernel; raises Unavailable where there is no compiler."""
-    compiler = next((c for c in (os.environ.get("CXX"), "g++", "clang++", "c++") if c and shutil.which(c)), None)
-    if compiler is None:
-        raise Unavailable("no C++ compiler was found (install g++ or clang++)")
-    version = subprocess.run([compiler, "--version"], capture_output=True, text=True, check=False).stdout
+    """The compiled kernel; raises Unavailable where it cannot be built."""
+    version = subprocess.run([compiler(), "--version"], capture_output=True, text=True, check=False).stdout
     key = hashlib.sha256("\n".join([SOURCE.read_text(), version, *FLAGS, _processor()]).encode()).hexdigest()[:16]
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ncamlib"
     target = cache / f"rollout-{key}.so"
     try:
         if not target.exists():
-            _build(compiler, target)
+            _build(compiler(), target)
         loaded = ctypes.CDLL(str(target))
     except OSError as error:
         raise Unavailable(f"the compiled kernel could not be stored or loaded in {cache}: {error}") from error

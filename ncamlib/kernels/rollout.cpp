@@ -157,9 +157,9 @@ struct Kernel {
         const Vec eighth = splat(0.125f);
 #pragma GCC unroll 8
         for (int c = 0; c < C; c += LANES, x += LANES) {
-            const Vec nw = load(x - r - C), n = load(x - r), ne = load(x - r + C), w = load(x - C),
-                      e = load(x + C), sw = load(x + r - C), so = load(x + r), se = load(x + r + C);
-            const Vec dx = e - w, dy = so - n;
+            const Vec nw = load(x - r - C), no = load(x - r), ne = load(x - r + C), we = load(x - C),
+                      ea = load(x + C), sw = load(x + r - C), so = load(x + r), se = load(x + r + C);
+            const Vec dx = ea - we, dy = so - no;
             f(c, load(x));
             f(C + c, eighth * (((ne - nw) + (se - sw)) + (dx + dx)));
             f(2 * C + c, eighth * (((sw - nw) + (se - ne)) + (dy + dy)));
@@ -260,8 +260,8 @@ struct Kernel {
                     gemm<C, PANEL, 1, C>(
                         m, PANEL, h, w2t + k * C, [&](int, int c) { return k ? Vec{} : load(w.b2 + c); },
                         [&](int j, int c, Vec v) {
-                            const int i = at[j] + c;
-                            store(y + i, load((k ? y : x) + i) + splat(leak) * v);
+                            const int cell = at[j] + c;
+                            store(y + cell, load((k ? y : x) + cell) + splat(leak) * v);
                         });
                 }
             }
@@ -321,27 +321,27 @@ struct Kernel {
         //           dW1 = p^^T dh, db1 = sum dh, dp^ = W1^T dh.
         void tile(const float* grad, const int* at, int m) {
             const Vec zero{};
-            float* h = f.h;
+            float* const hk = f.h;  // one panel, of h and then of dh
             for (int j = 0; j < m; j++) std::memcpy(g + j * C, grad + at[j], C * 4);
             add_columns<C>(g, m, db2);
             for (int k = 0; k < hidden; k += PANEL) {
                 f.hidden_layer(m, k);
                 float *q = dw2 + k * C, *r = dw1 + k * P;
                 gemm<C, 1, PANEL, C>(
-                    PANEL, m, h, g, [&](int n, int c) { return load(q + n * C + c); },
+                    PANEL, m, hk, g, [&](int n, int c) { return load(q + n * C + c); },
                     [&](int n, int c, Vec v) { store(q + n * C + c, v); });
                 gemm<PANEL, C, 1, PANEL>(  // dh takes the place of h
                     m, C, g, w2l + k * C, [](int, int) { return Vec{}; },
                     [&](int j, int n, Vec v) {
-                        float* unit = h + j * PANEL + n;
+                        float* unit = hk + j * PANEL + n;
                         store(unit, load(unit) > zero ? v : zero);
                     });
-                add_columns<PANEL>(h, m, db1 + k);
+                add_columns<PANEL>(hk, m, db1 + k);
                 gemm<PANEL, 1, P, PANEL>(
-                    P, m, f.p, h, [&](int c, int n) { return load(r + c * PANEL + n); },
+                    P, m, f.p, hk, [&](int c, int n) { return load(r + c * PANEL + n); },
                     [&](int c, int n, Vec v) { store(r + c * PANEL + n, v); });
                 gemm<P, PANEL, 1, P>(
-                    m, PANEL, h, f.w.w1 + k * P,
+                    m, PANEL, hk, f.w.w1 + k * P,
                     [&](int j, int c) { return k ? load(dp + at[j] * 3 + c) : Vec{}; },
                     [&](int j, int c, Vec v) { store(dp + at[j] * 3 + c, v); });
             }
@@ -433,8 +433,11 @@ struct Kernel {
 template <int C, class F>
 void each_sample(const Shape& s, const Weights& w, float leak, const Fire& fire, int threads, F f) {
     const size_t H = s.hidden, P = 3 * C, cells = static_cast<size_t>(s.height) * s.width;
-    (void)threads;
+#ifdef _OPENMP
 #pragma omp parallel for num_threads(threads) schedule(static)
+#else
+    (void)threads;
+#endif
     for (int i = 0; i < s.batch; i++) {
         const size_t b = i;
         Kernel<C> kernel(s, {w.w1 + b * H * P, w.b1 + b * H, w.w2 + b * H * C, w.b2 + b * C}, leak,
