@@ -114,18 +114,19 @@ class _Rollout(torch.autograd.Function):
     def forward(ctx, state, w1, b1, w2, b2, leak, steps, masks, norm, save):
         batch, channels, height, width = state.shape
         shape = (ctypes.c_int * 6)(steps, batch, height, width, w1.shape[1], int(norm))
-        states = state.new_empty(steps + 1 if save else 2, batch, height + 2, width + 2, channels)
+        states = state.new_empty(steps if save else min(steps, 2), batch, height + 2, width + 2, channels)
+        result = torch.empty_like(states[0])
         states[0] = _to_cells(state)
         stats = state.new_empty(steps if save else 1, batch, 2, 3 * channels)
         weights = [t.contiguous() for t in (w1, b1, w2, b2)]
-        arguments = [_pointer(t) for t in (states, stats, *weights)]
+        arguments = [_pointer(t) for t in (states, stats, result, *weights)]
         factor = ctypes.c_float(float(leak))
         threads = torch.get_num_threads()
         library().ncam_forward(shape, channels, *arguments, factor, *_firing(masks), int(save), threads)
         if save:
             ctx.save_for_backward(states, stats, *weights, leak)
             ctx.shape, ctx.masks = shape, masks
-        return _to_image(states[steps if save else steps & 1])
+        return _to_image(result)
 
     @staticmethod
     @torch.autograd.function.once_differentiable

@@ -242,10 +242,10 @@ struct Kernel {
             [&](int j, int n, Vec v) { store(h + j * PANEL + n, v <= zero ? zero : v); });
     }
 
-    void forward(float* states, size_t step_size, float* stats, bool save) {
+    void forward(float* states, size_t step_size, float* stats, float* result, bool save) {
         for (int t = 0; t < s.steps; t++) {
             const float* x = states + (save ? t : t & 1) * step_size;
-            float* y = states + (save ? t + 1 : (t + 1) & 1) * step_size;
+            float* y = t + 1 == s.steps ? result : states + (save ? t + 1 : (t + 1) & 1) * step_size;
             float *mean = stats + (save ? static_cast<size_t>(t) * s.batch * 2 * P : 0), *rstd = mean + P;
             if (s.norm) statistics(x, mean, rstd);
             const uint8_t* fires = mask(t);
@@ -448,11 +448,11 @@ void each_sample(const Shape& s, const Weights& w, float leak, const Fire& fire,
 }
 
 template <int C>
-void forward_all(const Shape& s, float* states, float* stats, const Weights& w, float leak,
+void forward_all(const Shape& s, float* states, float* stats, float* result, const Weights& w, float leak,
                  const Fire& fire, bool save, int threads) {
     const size_t size = static_cast<size_t>(s.height + 2) * (s.width + 2) * C;
     each_sample<C>(s, w, leak, fire, threads, [&](Kernel<C>& kernel, size_t b) {
-        kernel.forward(states + b * size, s.batch * size, stats + b * 6 * C, save);
+        kernel.forward(states + b * size, s.batch * size, stats + b * 6 * C, result + b * size, save);
     });
 }
 
@@ -472,14 +472,13 @@ void backward_all(const Shape& s, const float* states, const float* stats, float
 extern "C" {
 
 // shape: steps, batch, height, width, hidden, norm. channels: 16 or 32; hidden: a multiple of PANEL.
-// states: [save ? steps + 1 : 2][batch][(H+2)(W+2)][C], the first filled, all borders zero.
+// states: [save ? steps : 2][batch][(H+2)(W+2)][C], the first filled, its border zero; result: one more.
 // stats: [save ? steps : 1][batch][2][3C]. masks, seeds, limit and start: see Fire.
-// Without `save` the result is states[steps & 1].
-void ncam_forward(const int* shape, int channels, float* states, float* stats, const float* w1,
+void ncam_forward(const int* shape, int channels, float* states, float* stats, float* result, const float* w1,
                   const float* b1, const float* w2, const float* b2, float leak, const uint8_t* masks,
                   const int64_t* seeds, uint32_t limit, int start, int save, int threads) {
     const Shape s{shape[0], shape[1], shape[2], shape[3], shape[4], shape[5]};
-    (channels == 16 ? forward_all<16> : forward_all<32>)(s, states, stats, {w1, b1, w2, b2}, leak,
+    (channels == 16 ? forward_all<16> : forward_all<32>)(s, states, stats, result, {w1, b1, w2, b2}, leak,
                                                          {masks, seeds, limit, start}, save != 0, threads);
 }
 
