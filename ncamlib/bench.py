@@ -239,7 +239,7 @@ SWEEPS = {
     "batch": [Case(True, 0.5, steps=16, batch=batch) for batch in (1, 2, 8, 32)],
 }
 QUICK = [Case(training, rate, grid=32, steps=8, batch=4) for training in (False, True) for rate in (0.5, 1.0)]
-FULL = [*HEADLINE, *(case for cases in SWEEPS.values() for case in cases)]
+FULL = list(dict.fromkeys([*HEADLINE, *(case for cases in SWEEPS.values() for case in cases)]))
 PEER_CASES = [*HEADLINE, *QUICK]
 
 
@@ -255,6 +255,18 @@ def recorded() -> tuple[dict[str, Any], list[Row]]:
         ) from error
     del head["results"]
     return head, rows
+
+
+def select(rows: list[Row], cases: Sequence[Case], variant: str | None = None, threads: int = 1) -> list[Row]:
+    """The rows of these cases, at this number of threads, and of one variant if it is named."""
+    keys = {("training" if c.training else "forward", c.fire_rate, c.grid, c.steps, c.batch) for c in cases}
+    return [
+        row
+        for row in rows
+        if (row.pass_, row.fire_rate, row.grid, row.steps, row.batch) in keys
+        and row.threads == threads
+        and variant in (None, row.variant)
+    ]
 
 
 def markdown(rows: list[Row]) -> str:
@@ -273,12 +285,10 @@ def markdown(rows: list[Row]) -> str:
 
 def sweep(rows: list[Row], name: str) -> dict[str, list[tuple[float, float, float]]]:
     """Per variant: (what was swept, ms per sample and step, MiB per sample and step) of SWEEPS[name]."""
-    cases = {(c.grid, c.steps, c.batch): getattr(c, name) for c in SWEEPS[name]}
-    lines: dict[str, list[tuple[float, float, float]]] = {}
-    for row in rows:
-        key = (row.grid, row.steps, row.batch)
-        if key in cases and row.pass_ == "training" and row.fire_rate == 0.5 and row.threads == rows[0].threads:
-            work = row.steps * row.batch
-            memory = math.nan if row.peak_memory_mib is None else row.peak_memory_mib / work
-            lines.setdefault(row.variant, []).append((cases[key], row.milliseconds / work, memory))
-    return {variant: sorted(set(points)) for variant, points in lines.items() if len(points) > 1}
+    lines: dict[str, dict[float, tuple[float, float, float]]] = {}
+    for row in select(rows, SWEEPS[name]):
+        work = row.steps * row.batch
+        memory = math.nan if row.peak_memory_mib is None else row.peak_memory_mib / work
+        size = getattr(row, name)
+        lines.setdefault(row.variant, {})[size] = (size, row.milliseconds / work, memory)
+    return {variant: sorted(points.values()) for variant, points in lines.items() if len(points) > 1}

@@ -167,8 +167,8 @@ def sweeps(lines: dict[str, dict[str, Sequence[tuple[float, float, float]]]]) ->
         column[1].set_xlabel(name)
     axes[0, 0].set_ylabel("ms")
     axes[1, 0].set_ylabel("MiB")
-    axes[0, 0].legend(frameon=False, fontsize=8)
-    figure.tight_layout()
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="upper center", ncol=5, frameon=False)
+    figure.tight_layout(rect=(0, 0, 1, 0.94))
     return figure
 
 

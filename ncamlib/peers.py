@@ -160,7 +160,7 @@ class Cax(Peer):
 
         axes = nnx.StateAxes({...: 0})
         make = nnx.vmap(lambda rngs: _cax_system()(channels, hidden, rate, rngs), in_axes=(axes,), out_axes=axes)
-        return make(nnx.Rngs(0).fork(split=batch)), axes
+        return make(nnx.Rngs(0).split(batch)), axes
 
     @staticmethod
     def rollout(system, state, steps, axes):

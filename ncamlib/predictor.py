@@ -55,7 +55,7 @@ class Predictor(nn.Module):
         self.bias = nn.Parameter(torch.randn(len(start)) * start)
 
     def forward(self, embedding: Tensor) -> Weights:
-        """(B, E) -> Weights, each (B, *shape)."""
+        """(B, E) -> Weights, each with the batch first."""
         features = self.body(embedding) * self.weight.shape[1] ** -0.5
         flat = self.unit * F.linear(features, self.weight, self.bias)
         parts = dict(zip(self.shapes, flat.split(list(self.sizes.values()), 1), strict=True))
