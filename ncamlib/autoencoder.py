@@ -4,8 +4,10 @@ B batch, E embedding, C state channels, H W grid, T steps.
 """
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ncamlib.baseline import ConvDecoder
 from ncamlib.config import ModelConfig
 from ncamlib.dna import ContinuousCode, DNACode, draw_mutation, mutate
 from ncamlib.encoder import Encoder
@@ -113,6 +115,31 @@ class NCAM(Grower):
         return self.nca.visible(state)
 
 
+class ConvAutoencoder(Grower):
+    """The same encoder and code with an ordinary decoder: nothing grows, the image is there at once."""
+
+    def __init__(self, config: ModelConfig):
+        super().__init__(config)
+        self.encoder = Encoder(config)
+        self.code = DNACode(config) if config.code == "dna" else ContinuousCode()
+        self.decoder = ConvDecoder(config)
+
+    start, encode = NCAM.start, NCAM.encode
+
+    def forward(
+        self,
+        images: Tensor,
+        mutation: Tensor | None = None,
+        fire: Fire | None = None,
+        steps: int | None = None,
+        grid: int | None = None,
+        backend: str | None = None,
+    ) -> Tensor:
+        """As `NCAM.forward`; what concerns the automaton is ignored, a smaller grid is an average."""
+        decoded = self.decoder(self.code.decode(mutate(self.encode(images), mutation)))
+        return F.adaptive_avg_pool2d(decoded, grid) if grid else decoded
+
+
 class SingleNCA(Grower):
     """One automaton for one image, as in Growing Neural Cellular Automata: its weights are the parameters."""
 
@@ -129,6 +156,8 @@ class SingleNCA(Grower):
     forward = NCAM.forward
 
 
-def build(config: ModelConfig) -> NCAM | SingleNCA:
+def build(config: ModelConfig) -> NCAM | ConvAutoencoder | SingleNCA:
     """The model that a configuration describes."""
+    if config.decoder == "conv":
+        return ConvAutoencoder(config)
     return SingleNCA(config) if config.code == "single" else NCAM(config)

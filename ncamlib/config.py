@@ -18,6 +18,7 @@ class ModelConfig:
 
     image_channels: int = 4  # 4: premultiplied RGBA; 3: RGB
     image_size: int = 64
+    decoder: str = "nca"  # "conv": an ordinary convolutional decoder, for comparison
     code: str = "dna"  # "dna": DNA-like letters; "ce": continuous encoding; "single": no code, one image
     embedding: int = 512
     letters: int = 16  # letters per gene, one gene per embedding value
@@ -35,6 +36,7 @@ class ModelConfig:
     steps: int = 48  # of the automaton; open
 
     def __post_init__(self) -> None:
+        choice("decoder", self.decoder, ("nca", "conv"))
         choice("code", self.code, ("ce", "dna", "single"))
         if self.image_channels not in (3, 4):
             raise NcamError(f"image_channels is {self.image_channels}: it must be 3 (RGB) or 4 (RGBA)")

@@ -1,7 +1,8 @@
 """Every row of the paper's results as data: what is trained, how, and the number to reproduce.
 
-Names are `<images>-<ce|dna|single>-<sto|syn>`, with a suffix where a row differs from the paper's standard
-model: -256 -1024 -32ch -noleak -nonorm -noslices, or ours: -robust is trained at mutation rates from 0 to 0.5.
+Names are `<images>-<ce|dna|single>-<sto|syn|conv>`, conv being an ordinary decoder, with a suffix where a row
+differs from the paper's standard model: -256 -1024 -32ch -noleak -nonorm -noslices, or ours: -robust is trained at
+mutation rates from 0 to 0.5.
 """
 
 from dataclasses import replace
@@ -17,9 +18,9 @@ OURS = "ours, not in the paper"
 CIFAR = "Fig. 8, MSE in section 4"
 
 CODES = {"ce": "CE", "dna": "DNA"}
-UPDATES = {"sto": 0.5, "syn": 1.0}
+UPDATES = {"sto": 0.5, "syn": 1.0, "conv": 1.0}  # fire rates; a convolutional decoder has none
 # A synchronous wave from the centre needs half a side of steps to reach the border.
-STEPS_PER_CELL = {"sto": 0.75, "syn": 0.5}
+STEPS_PER_CELL = {"sto": 0.75, "syn": 0.5, "conv": 0.5}
 # Most of the training happens on smaller grids, where a step costs up to eight times less.
 CURRICULUM = ((0.35, 32), (0.5, 40), (0.65, 48), (0.8, 56))
 LEARNING_RATE = 6e-3
@@ -40,7 +41,9 @@ def _experiment(
 ) -> Experiment:
     size = model.get("image_size", 64)
     settings = {"code": code, "fire_rate": UPDATES[update], "steps": _steps(update, size), **model}
-    stages = tuple(Stage(until, grid, _steps(update, grid)) for until, grid in CURRICULUM if grid < size)
+    stages = tuple(
+        Stage(until, grid, _steps(update, grid)) for until, grid in CURRICULUM if grid < size and update != "conv"
+    )
     name = f"{images}-{code}-{update}" + (f"-{suffix}" if suffix else "")
     train = TrainConfig(learning_rate=LEARNING_RATE, batch=batch, mutation=mutation, curriculum=stages)
     return Experiment(name, images, ModelConfig(**settings), train)
@@ -70,6 +73,8 @@ def _registry() -> list[Experiment]:
         _row(_experiment("cifar10", "ce", "syn", **cifar), CIFAR, "CE-SYN", 0.00717),
         _row(_experiment("cifar10", "dna", "syn", **cifar), CIFAR, "DNA-SYN", 0.00720),
         _row(_experiment("chars", "dna", "syn"), OURS, "Chars, synchronous", None),
+        _row(_experiment("chars", "dna", "conv", decoder="conv"), OURS, "Chars, convolutional decoder", None),
+        _row(_experiment("full", "dna", "conv", decoder="conv"), OURS, "convolutional decoder", None),
         _row(_experiment("full", "dna", "syn", "robust", mutation=(0.0, 0.5)), OURS, "any mutation rate", None),
         _row(_experiment("full", "dna", "sto", "robust", mutation=(0.0, 0.5)), OURS, "any mutation rate", None),
         _row(_experiment("lizard", "single", "sto"), "Comparison to NCA, section 4", "one image", 0.001),
@@ -103,6 +108,8 @@ PRIORITY: dict[str, float] = {
     "cifar10-ce-syn": 2,
     "cifar10-dna-syn": 2,
     "chars-dna-syn": 1,
+    "chars-dna-conv": 1,
+    "full-dna-conv": 3,
     "full-dna-syn-robust": 3,
     "full-dna-sto-robust": 3,
     "lizard-single-sto": 0.2,

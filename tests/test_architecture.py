@@ -16,7 +16,7 @@ LAYERS = [
     {"errors"},
     {"config", "blocks", "kernels", "provenance"},
     {"nca", "encoder", "dna", "datasets", "noto", "experiments", "parameters", "peers"},
-    {"predictor", "genetics"},
+    {"predictor", "genetics", "baseline"},
     {"autoencoder"},
     {"checkpoint", "evaluate"},
     {"run", "results"},

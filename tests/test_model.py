@@ -219,7 +219,7 @@ def test_experiments_survive_json(name):
     images, code, update = name.split("-")[:3]
     assert experiment(name).images == images
     assert experiment(name).model.code == code
-    assert experiment(name).model.fire_rate == {"sto": 0.5, "syn": 1.0}[update]
+    assert experiment(name).model.fire_rate == {"sto": 0.5, "syn": 1.0, "conv": 1.0}[update]
 
 
 def test_unknown_fields_are_refused():
@@ -246,3 +246,15 @@ def test_linear_errors_are_those_of_a_truncated_svd():
         torch.testing.assert_close(left[k], expected, atol=1e-12, rtol=1e-6)
     assert left[-1] < 1e-12
     assert evaluate.equal_components(images, left[7].item()) == 7
+
+
+def test_the_convolutional_baseline_is_as_large_as_the_predictor():
+    count = {}
+    for name in ("full-dna-syn", "full-dna-conv"):
+        model = build(EXPERIMENTS[name].model)
+        part = model.predictor if name.endswith("syn") else model.decoder
+        count[name] = sum(p.numel() for p in part.parameters())
+    assert count["full-dna-conv"] == pytest.approx(count["full-dna-syn"], rel=0.02)
+    images = torch.rand(2, 4, 64, 64)
+    assert model(images, model.draw_mutation(2, 0.5)).shape == images.shape
+    assert model(images, grid=32).shape == (2, 4, 32, 32)
