@@ -1,7 +1,8 @@
 # Two commands: `make book` builds the book, `make test` runs every test. Each works on its own.
 PYTHON ?= python3
 BIN := .venv/bin
-PIP := $(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt
+CONSTRAINTS ?= -c constraints.txt
+PIP := $(BIN)/python -m pip install -q --disable-pip-version-check $(CONSTRAINTS)
 CACHE := _build/.jupyter_cache
 BOOK := _build/html/index.html
 

@@ -104,3 +104,25 @@ def linear_errors(images: Images) -> Tensor:
 def equal_components(images: Images, error: float) -> int:
     """The smallest number of principal components that leave an MSE of at most `error`."""
     return int((linear_errors(images) > error).sum())
+
+
+class LinearCode:
+    """The first principal components of a set: the best linear code of so many numbers."""
+
+    def __init__(self, images: Images, components: int):
+        flat = images.pixels.flatten(1)
+        self.mean = flat.mean(0)
+        centred = flat - self.mean
+        values, vectors = torch.linalg.eigh((centred @ centred.T).double())
+        kept = min(components, len(images) - 1)
+        values, vectors = values[-kept:], vectors[:, -kept:]
+        self.axes = (vectors / values.clamp_min(1e-12).sqrt()).float().T @ centred  # (K, C * H * W), orthonormal
+
+    def __len__(self) -> int:
+        """How many components there are: no more than the images have."""
+        return len(self.axes)
+
+    def error(self, images: Images) -> float:
+        """MSE that the code leaves on a set, also on one it was not fitted to."""
+        centred = images.pixels.flatten(1) - self.mean
+        return (centred - (centred @ self.axes.T) @ self.axes).square().mean().item()

@@ -21,7 +21,7 @@ LAYERS = [
     {"checkpoint", "evaluate"},
     {"run", "results"},
     {"train", "figures"},
-    {"cli_options", "bench", "reproduce", "comparison"},
+    {"cli_options", "bench", "reproduce", "comparison", "sliders"},
     {"cli_data", "cli_reproduce"},
     {"cli"},
 ]

@@ -3,6 +3,7 @@
 import functools
 import html.parser
 import http.server
+import io
 import json
 import re
 import shutil
@@ -12,8 +13,10 @@ import threading
 import urllib.parse
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
+from PIL import Image
 
 from ncamlib import results
 
@@ -143,9 +146,6 @@ def test_tables_are_rendered_from_the_recorded_results(file):
     assert table == results.markdown(results.summary()), "run make results"
 
 
-CHAPTER = str(ROOT / "book" / "01_growth.ipynb")
-
-
 def test_the_readme_snippet_runs(tmp_path):
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     snippet = text.split("```python\n")[1].split("```")[0]
@@ -153,12 +153,59 @@ def test_the_readme_snippet_runs(tmp_path):
     assert (tmp_path / "a.gif").stat().st_size > 1000
 
 
-def test_a_chapter_run_elsewhere_leaves_the_figures_of_the_book_alone(tmp_path):
+# Every chapter runs with other parameters than its own, quickly, and its output says so.
+SMOKE = {
+    "01_growth": ({"emoji": "🆒"}, "COOL_button"),
+    "performance": ({"grid": 16, "steps": 2, "batch": 1}, "bmm eager"),
+    "reproduce": ({"only_recorded": False}, "cifar10-dna-syn"),
+}
+NOTEBOOKS = [page for page in PAGES if (ROOT / f"{page}.ipynb").exists()]
+
+
+@pytest.mark.parametrize("page", NOTEBOOKS)
+def test_a_chapter_runs_elsewhere_with_other_parameters(page, tmp_path):
+    changes, expected = SMOKE[Path(page).name]
     before = {f: f.stat().st_mtime_ns for f in (ROOT / "figures").iterdir()}
-    command = [sys.executable, "-m", "papermill", CHAPTER, "out.ipynb", "-p", "emoji", "🆒"]
-    subprocess.run(command, check=True, cwd=tmp_path, capture_output=True)
+    given = [word for name, value in changes.items() for word in ("-p", name, str(value))]
+    command = [sys.executable, "-m", "papermill", str(ROOT / f"{page}.ipynb"), "out.ipynb", *given]
+    run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr[-2000:]
+    assert expected in (tmp_path / "out.ipynb").read_text(encoding="utf-8")
+    # The figures of the book are those of its own parameters.
     assert {f: f.stat().st_mtime_ns for f in (ROOT / "figures").iterdir()} == before
-    assert "COOL_button" in (tmp_path / "out.ipynb").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("page", NOTEBOOKS)
+def test_parameters_are_documented(page):
+    from papermill.inspection import inspect_notebook
+
+    parameters = inspect_notebook(str(ROOT / f"{page}.ipynb"))
+    assert parameters
+    for name, about in parameters.items():
+        assert about["inferred_type_name"] != "None", f"{name} has no type"
+        assert about["help"], f"{name} has no help"
+
+
+def _committed(file: Path) -> bytes:
+    command = ["git", "-C", str(ROOT), "show", f"HEAD:figures/{file.name}"]
+    return subprocess.run(command, capture_output=True, check=True).stdout
+
+
+@pytest.mark.skipif(not (ROOT / ".git").exists(), reason="not a checkout")
+@pytest.mark.parametrize("file", sorted((ROOT / "figures").glob("*.png")), ids=lambda f: f.stem)
+def test_figures_are_those_that_were_committed(file):
+    """Executing the chapters rewrites them: on another machine they must look the same."""
+    try:
+        before = Image.open(io.BytesIO(_committed(file))).convert("RGB")
+    except subprocess.CalledProcessError:
+        pytest.skip("not committed yet")
+    now = Image.open(file).convert("RGB")
+    assert now.size == before.size
+    difference = np.abs(np.asarray(now, np.float32) - np.asarray(before, np.float32)) / 255
+    assert difference.mean() < 0.02
+
+
+CHAPTER = str(ROOT / "book" / "01_growth.ipynb")
 
 
 def test_an_unknown_parameter_stops_a_chapter_with_the_choices(tmp_path):

@@ -246,6 +246,11 @@ def test_linear_errors_are_those_of_a_truncated_svd():
         torch.testing.assert_close(left[k], expected, atol=1e-12, rtol=1e-6)
     assert left[-1] < 1e-12
     assert evaluate.equal_components(images, left[7].item()) == 7
+    code = evaluate.LinearCode(images, 10)
+    assert len(code) == 10
+    assert code.error(images) == pytest.approx(left[10].item(), rel=1e-4)
+    assert code.error(datasets.emoji("emos", 16)) > code.error(images)
+    assert len(evaluate.LinearCode(images, 500)) == 95
 
 
 def test_the_convolutional_baseline_is_as_large_as_the_predictor():

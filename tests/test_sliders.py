@@ -1,0 +1,49 @@
+"""The sliders of the chapters: each one changes the picture, and a page without a kernel shows the first."""
+
+import io
+
+import pytest
+import torch
+from PIL import Image
+
+from ncamlib import datasets, load_model
+from ncamlib.sliders import growth_sliders
+
+
+@pytest.fixture(scope="module")
+def box():
+    model, header = load_model("chars-dna-sto")
+    return growth_sliders(model, datasets.emoji(header["images"]).pixels[0])
+
+
+def picture(box) -> bytes:
+    return box.children[1].value
+
+
+@pytest.mark.parametrize("name", ["mutation", "fire rate", "steps", "grid"])
+def test_every_slider_grows_another_picture_and_back(box, name):
+    slider = next(c for c in box.children[0].children if c.description == name)
+    before, value = picture(box), slider.value
+    slider.value = slider.min
+    assert picture(box) != before
+    slider.value = value
+    assert picture(box) == before
+
+
+def test_the_picture_is_the_rollout(box):
+    model, header = load_model("chars-dna-sto")
+    image = datasets.emoji(header["images"]).pixels[:1]
+    generator = torch.Generator().manual_seed(0)
+    weights = model.weights(image, model.draw_mutation(1, 0.5, generator))
+    grown = model.nca.visible(model.grow(weights, model.config.steps, model.draw_fire(1, generator=generator)))
+    with Image.open(io.BytesIO(picture(box))) as shown:
+        assert shown.size == (256, 256)
+        corner = shown.getpixel((130, 130))
+    rgb = datasets.over_white(grown)[0, :, 32, 32].clamp(0, 1) * 255
+    assert corner == tuple(rgb.round().int().tolist())
+
+
+def test_a_page_shows_the_first_picture(box):
+    bundle = box._repr_mimebundle_()
+    assert bundle["text/html"].startswith('<img class="pixels" alt="')
+    assert "application/vnd.jupyter.widget-view+json" in bundle
