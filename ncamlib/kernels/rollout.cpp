@@ -17,13 +17,12 @@
 // takes channels of one cell. Compiler vectors (`vector_size`) serve AVX-512, AVX2, SSE and NEON.
 // Forward and backward share every helper, hence one file.
 
-#include <algorithm>
-#include <cmath>
-#include <cstdint>
-#include <cstdlib>
-#include <cstring>
-#include <memory>
-#include <vector>
+#include <stddef.h>
+#include <stdint.h>
+#ifndef NCAM_FREESTANDING  // the page's WebAssembly has no C library: it brings the few functions itself
+#include <stdlib.h>
+#include <string.h>
+#endif
 
 namespace {
 
@@ -100,14 +99,19 @@ inline void gemm(int M, int K, const float* a, const float* b, Init init, Done d
             [&](int m, int v, Vec x) { done(m, n + v, x); });
 }
 
-struct Buffer {  // aligned floats, zero at first, owned
-    explicit Buffer(size_t n) : data(static_cast<float*>(std::aligned_alloc(64, (n * 4 + 63) / 64 * 64))) {
-        std::memset(data.get(), 0, n * 4);
+template <class T>
+struct Array {  // aligned, zero at first, owned
+    explicit Array(size_t n) : data(static_cast<T*>(aligned_alloc(64, (n * sizeof(T) + 63) / 64 * 64))) {
+        memset(data, 0, n * sizeof(T));
     }
-    operator float*() const { return data.get(); }
-    struct Free { void operator()(float* p) const { std::free(p); } };
-    std::unique_ptr<float, Free> data;
+    ~Array() { free(data); }
+    Array(const Array&) = delete;
+    Array& operator=(const Array&) = delete;
+    operator T*() const { return data; }
+
+    T* const data;
 };
+typedef Array<float> Buffer;
 
 struct Shape { int steps, batch, height, width, hidden, norm; };
 
@@ -135,8 +139,8 @@ struct Kernel {
     const size_t state_size;          // floats of one padded state
     // W1 as panels [hidden / PANEL][P][PANEL], W2 as [hidden][C]; a tile's p^ and one panel of its h.
     Buffer w1t, w2t, p, h;
-    std::vector<int> live;  // where the live cells are, in floats
-    std::vector<uint8_t> drawn;  // a generated mask
+    Array<int> live;  // where the live cells are, in floats
+    Array<uint8_t> drawn;  // a generated mask
 
 
     Kernel(const Shape& shape, const Weights& weights, float factor, const Fire& firing)
@@ -193,7 +197,7 @@ struct Kernel {
         }
         for (int c = 0; c < P; c++) {
             mean[c] = static_cast<float>(m[c]);
-            scale[c] = static_cast<float>(1 / std::sqrt(std::max(0.0, m2[c]) / cells + EPS));
+            scale[c] = static_cast<float>(1 / __builtin_sqrt((m2[c] > 0 ? m2[c] : 0) / cells + EPS));
         }
     }
 
@@ -203,7 +207,7 @@ struct Kernel {
         if (!fire.seeds) return nullptr;
         const uint32_t key = mix(static_cast<uint32_t>(*fire.seeds) + static_cast<uint32_t>(fire.start + t) * 0x9E3779B9u);
         for (int i = 0; i < cells; i++) drawn[i] = mix(key ^ mix(i)) < fire.limit;
-        return drawn.data();
+        return drawn;
     }
 
     int gather(const uint8_t* mask) {
@@ -218,12 +222,12 @@ struct Kernel {
 
     // Copies what the update does not write: the cells that do not fire, and the border.
     void keep(const float* x, float* y, bool sparse) const {
-        if (sparse) return static_cast<void>(std::memcpy(y, x, state_size * 4));
+        if (sparse) return static_cast<void>(memcpy(y, x, state_size * 4));
         const size_t row = static_cast<size_t>(stride) * C;
-        std::memset(y, 0, row * 4);
-        std::memset(y + state_size - row, 0, row * 4);
+        memset(y, 0, row * 4);
+        memset(y + state_size - row, 0, row * 4);
         for (int i = 1; i <= s.height; i++)
-            std::memset(y + i * row, 0, C * 4), std::memset(y + (i + 1) * row - C, 0, C * 4);
+            memset(y + i * row, 0, C * 4), memset(y + (i + 1) * row - C, 0, C * 4);
     }
 
     // p^ of m live cells.
@@ -252,8 +256,8 @@ struct Kernel {
             keep(x, y, fires);
             const int n = gather(fires);
             for (int i = 0; i < n; i += TILE) {
-                const int m = std::min(n - i, TILE);
-                const int* at = live.data() + i;
+                const int m = n - i < TILE ? n - i : TILE;
+                const int* at = live + i;
                 normalised(x, at, m, mean, rstd);
                 for (int k = 0; k < hidden; k += PANEL) {
                     hidden_layer(m, k);
@@ -280,8 +284,8 @@ struct Kernel {
             const int n = gather(fires);
             b.start_step(fires);
             for (int i = 0; i < n; i += TILE) {
-                const int m = std::min(n - i, TILE);
-                const int* at = live.data() + i;
+                const int m = n - i < TILE ? n - i : TILE;
+                const int* at = live + i;
                 normalised(x, at, m, mean, rstd);
                 b.tile(grad, at, m);
             }
@@ -314,7 +318,7 @@ struct Kernel {
             for (Vec& v : product) v = Vec{};
             if (!sparse) return;
             for (int y = 0; y < f.s.height; y++)  // cells that did not fire have d p^ = 0
-                std::memset(dp + (static_cast<size_t>(y + 1) * f.stride + 1) * P, 0, f.s.width * P * 4);
+                memset(dp + (static_cast<size_t>(y + 1) * f.stride + 1) * P, 0, f.s.width * P * 4);
         }
 
         // One tile: dW2 = h^T g, db2 = sum g, dh = leak W2^T g [h > 0],
@@ -322,7 +326,7 @@ struct Kernel {
         void tile(const float* grad, const int* at, int m) {
             const Vec zero{};
             float* const hk = f.h;  // one panel, of h and then of dh
-            for (int j = 0; j < m; j++) std::memcpy(g + j * C, grad + at[j], C * 4);
+            for (int j = 0; j < m; j++) memcpy(g + j * C, grad + at[j], C * 4);
             add_columns<C>(g, m, db2);
             for (int k = 0; k < hidden; k += PANEL) {
                 f.hidden_layer(m, k);
