@@ -78,7 +78,8 @@ def read(path: Path, kind: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
     return tensors, header
 
 
-def _pack(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+def pack(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Half precision, and 8 bits with a scale per row for large matrices."""
     packed = {}
     for name, tensor in tensors.items():
         if tensor.ndim == 2 and tensor.numel() >= INT8_FROM:
@@ -101,7 +102,7 @@ def _unpack(packed: dict[str, Tensor]) -> dict[str, Tensor]:
 def save_model(path: Path, model: Grower, header: dict[str, Any]) -> None:
     """Save what using the model needs, in half precision."""
     state = {name: tensor.detach().cpu().float() for name, tensor in model.state_dict().items()}
-    write(path, _pack(state), {"kind": "model", "model": to_dict(model.config), **header})
+    write(path, pack(state), {"kind": "model", "model": to_dict(model.config), **header})
 
 
 def load_state(model: torch.nn.Module, state: dict[str, Tensor], path: Path) -> None:

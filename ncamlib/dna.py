@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from ncamlib.blocks import cb1_1d
 from ncamlib.config import ModelConfig
+from ncamlib.kernels.fire import WORD, Fire, mix
 
 START_STEPS, START_BATCH, START_RATE = 400, 2048, 3e-3
 
@@ -27,6 +28,17 @@ def draw_mutation(
     replaced = torch.rand(shape, generator=generator, device=device) < rate
     letters = torch.randint(alphabet, shape, generator=generator, device=device)
     return torch.where(replaced, letters, -1)
+
+
+def seeded_mutation(shape: tuple[int, int, int], rate: float, seed: int) -> Tensor:
+    """A mutation as `draw_mutation` gives it, by a hash of the seed and the letter's place: (B, E, L) int64.
+
+    The same on every machine and in the page; a higher rate replaces the same letters and more. Four letters.
+    """
+    batch, genes, letters = shape
+    word = mix(mix(torch.tensor(seed & WORD)) ^ mix(torch.arange(genes * letters)))
+    replaced = word < Fire(rate, word).limit if rate < 1 else torch.ones_like(word, dtype=torch.bool)
+    return torch.where(replaced, mix(word) >> 30, -1).view(1, genes, letters).expand(batch, -1, -1)
 
 
 def mutate(code: Tensor, mutation: Tensor | None) -> Tensor:

@@ -35,7 +35,7 @@ def test_model_survives_in_half_precision(tmp_path, model):
 
 def test_large_matrices_take_one_byte_per_entry(tmp_path):
     matrix = torch.randn(1000, 1001) * torch.logspace(-3, 3, 1000)[:, None]
-    packed = checkpoint._pack({"w": matrix, "b": torch.ones(3)})
+    packed = checkpoint.pack({"w": matrix, "b": torch.ones(3)})
     assert packed["w"].dtype == torch.int8
     assert packed["b"].dtype == torch.float16
     unpacked = checkpoint._unpack(packed)

@@ -1,0 +1,1 @@
+"""The manifold in the reader's browser: one ES module, its WebAssembly kernel, and the data it loads."""

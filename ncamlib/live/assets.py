@@ -1,0 +1,67 @@
+"""What the page needs of a model: decoder, leak factor, and the letters of every emoji, in one file.
+
+N images, E genes, L letters.
+"""
+
+import base64
+import hashlib
+import json
+from typing import Any
+
+import torch
+from safetensors.torch import save
+from torch import Tensor
+
+from ncamlib import checkpoint, datasets
+from ncamlib.autoencoder import NCAM
+from ncamlib.config import to_dict
+from ncamlib.errors import NcamError
+
+PARTS = ("code.from_", "predictor.")  # of a model's state; the encoder stays at home
+STANDARD = {"code": "dna", "decoder": "nca", "channels": 16, "hidden": 128, "norm": True, "letters": 16, "alphabet": 4}
+
+
+def pack_letters(letters: Tensor) -> Tensor:
+    """Four letters to a byte, the first in the lowest bits. (N, E, L) -> (N, E * L / 4) uint8."""
+    four = letters.flatten(1).unflatten(1, (-1, 4)).to(torch.uint8)
+    return four[..., 0] | four[..., 1] << 2 | four[..., 2] << 4 | four[..., 3] << 6
+
+
+@torch.no_grad()
+def letters_of(model: NCAM, images: datasets.Images) -> Tensor:
+    """The most probable letter everywhere: (N, E, L)."""
+    return torch.cat([model.encode(part).argmax(-1) for part in images.pixels.split(64)])
+
+
+def pack(model: NCAM, images: datasets.Images) -> bytes:
+    """The model for the page, as a safetensors file. NcamError for a model that the page's kernel cannot run."""
+    config = to_dict(model.config)
+    for name, value in STANDARD.items():
+        if config[name] != value:
+            raise NcamError(f"the live page runs models with {name} = {value}, not {config[name]}")
+    state = {name: tensor.float() for name, tensor in model.state_dict().items() if name.startswith(PARTS)}
+    tensors = checkpoint.pack(state)
+    tensors["predictor.weight.scale"] = tensors["predictor.weight.scale"].flatten()
+    tensors["letters"] = pack_letters(letters_of(model, images))
+    header = {
+        "leak": model.nca.leak().item(),
+        "steps": model.config.steps,
+        "fire_rate": model.config.fire_rate,
+        "size": model.config.image_size,
+        "names": images.names,
+        "emoji": ["".join(chr(int(p, 16)) for p in s.split("-")) for s in images.sequences],
+    }
+    return save({name: tensor.contiguous() for name, tensor in tensors.items()}, {"ncam": json.dumps(header)})
+
+
+@torch.no_grad()
+def seedling(model: NCAM, image: Tensor) -> str:
+    """All weights of one clean automaton, in half precision and base64: for a first growth without loading anything."""
+    code = torch.nn.functional.one_hot(model.encode(image[None]).argmax(-1), 4).float()
+    flat = torch.cat([w.flatten() for w in model.decode(code)])
+    return base64.b64encode(flat.half().numpy().tobytes()).decode()
+
+
+def manifest(files: dict[str, bytes]) -> dict[str, Any]:
+    """Name -> size and SHA-256, by which the page checks what it loads."""
+    return {name: {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()} for name, data in files.items()}

@@ -1,0 +1,178 @@
+// The manifold in the browser: DNA -> embedding -> weights -> automaton. No imports, no DOM.
+// Letters are a Uint8Array of genes x 16, each 0 to 3, or 4 for "none". Names follow ncamlib.
+
+export const CHANNELS = 16, HIDDEN = 128, MAPS = 3 * CHANNELS;
+export const SIZES = { w1: HIDDEN * MAPS, b1: HIDDEN, w2: CHANNELS * HIDDEN, b2: CHANNELS };
+export const WEIGHTS = SIZES.w1 + SIZES.b1 + SIZES.w2 + SIZES.b2;
+export const NONE = 4;
+const ALL = 0xffffffff, GOLDEN = 0x9e3779b9;
+
+/** fire.mix of the library: a bijection of 32-bit words. */
+export function mix(x) {
+  x = Math.imul(x ^ (x >>> 16), 0x7feb352d);
+  x = Math.imul(x ^ (x >>> 15), 0x846ca68b);
+  return (x ^ (x >>> 16)) >>> 0;
+}
+
+/** The limit below which a word has probability `rate`. */
+export const limitOf = (rate) => Math.min(Math.round(rate * 2 ** 32), ALL) >>> 0;
+
+/** dna.seeded_mutation of the library: the same letters for the same seed, and more of them at a higher rate. */
+export function mutate(letters, rate, seed) {
+  const limit = limitOf(rate), key = mix(seed >>> 0), out = new Uint8Array(letters);
+  if (rate <= 0) return out;
+  for (let i = 0; i < out.length; i++) {
+    const word = mix(key ^ mix(i));
+    if (word < limit || rate >= 1) out[i] = mix(word) >>> 30;
+  }
+  return out;
+}
+
+const HALF = new Float32Array(65536);
+for (let h = 0; h < 65536; h++) {
+  const sign = h & 0x8000 ? -1 : 1, e = (h >> 10) & 31, m = h & 1023;
+  HALF[h] = sign * (e === 0 ? m * 2 ** -24 : e === 31 ? (m ? NaN : Infinity) : (1 + m / 1024) * 2 ** (e - 15));
+}
+
+/** Half precision, little endian -> Float32Array. */
+export function fromHalf(buffer, offset, count) {
+  const words = new Uint16Array(buffer.slice(offset, offset + 2 * count)), out = new Float32Array(count);
+  for (let i = 0; i < count; i++) out[i] = HALF[words[i]];
+  return out;
+}
+
+/** A .safetensors file -> { header, tensors: { name: { shape, data: Float32Array | Int8Array } } }. */
+export function parse(buffer) {
+  const length = Number(new DataView(buffer).getBigUint64(0, true));
+  const table = JSON.parse(new TextDecoder().decode(new Uint8Array(buffer, 8, length)));
+  const tensors = {};
+  for (const [name, about] of Object.entries(table)) {
+    if (name === '__metadata__') continue;
+    const [from, to] = about.data_offsets, at = 8 + length + from, bytes = to - from;
+    const data = about.dtype === 'F16' ? fromHalf(buffer, at, bytes / 2)
+      : about.dtype === 'F32' ? new Float32Array(buffer.slice(at, at + bytes))
+      : about.dtype === 'I8' ? new Int8Array(buffer, at, bytes)
+      : new Uint8Array(buffer, at, bytes);
+    tensors[name] = { shape: about.shape, data };
+  }
+  return { header: table.__metadata__ ? JSON.parse(table.__metadata__.ncam) : {}, tensors };
+}
+
+/** out = W x + b for one vector; W (M, N) may be int8 with a scale per row. */
+function linear(tensors, name, x) {
+  const { shape: [rows, columns], data } = tensors[`${name}.weight`];
+  const scale = tensors[`${name}.weight.scale`]?.data, bias = tensors[`${name}.bias`].data;
+  const out = new Float32Array(rows);
+  for (let r = 0, i = 0; r < rows; r++) {
+    let a = 0, b = 0, c = 0, d = 0;
+    for (const end = i + columns; i < end; i += 4) {
+      const k = i - end + columns;
+      a += data[i] * x[k]; b += data[i + 1] * x[k + 1]; c += data[i + 2] * x[k + 2]; d += data[i + 3] * x[k + 3];
+    }
+    out[r] = (a + b + (c + d)) * (scale ? scale[r] : 1) + bias[r];
+  }
+  return out;
+}
+
+const relu = (x) => { for (let i = 0; i < x.length; i++) if (x[i] < 0) x[i] = 0; return x; };
+
+/** x + leak * outer(relu(inner(x))): FCB, and CB1 on one gene. */
+function residual(tensors, name, x) {
+  const update = linear(tensors, `${name}.outer`, relu(linear(tensors, `${name}.inner`, x)));
+  const leak = Math.exp(tensors[`${name}.leak.log`].data[0]);
+  return x.map((v, i) => v + leak * update[i]);
+}
+
+/** Letters -> embedding, gene by gene: DNACode.decode of the library. */
+export function decodeGenes(tensors, letters) {
+  const genes = letters.length / 16, out = new Float32Array(genes), one = new Float32Array(64);
+  for (let g = 0; g < genes; g++) {
+    one.fill(0);
+    for (let l = 0; l < 16; l++) {
+      const letter = letters[16 * g + l];
+      if (letter === NONE) one.fill(0.25, 4 * l, 4 * l + 4);
+      else one[4 * l + letter] = 1;
+    }
+    let x = linear(tensors, 'code.from_letters', one);
+    for (let block = 0; block < 4; block++) x = residual(tensors, `code.from_gene.${block}`, x);
+    out[g] = linear(tensors, 'code.from_gene.4', x)[0];
+  }
+  return out;
+}
+
+/** Embedding -> all weights of one automaton, [w1 | b1 | w2 | b2]: the parameter predictor. */
+export function predict(tensors, embedding) {
+  let x = embedding;
+  for (let block = 0; tensors[`predictor.body.${block}.inner.weight`]; block++) {
+    x = residual(tensors, `predictor.body.${block}`, x);
+  }
+  const unit = x.length ** -0.5, out = linear(tensors, 'predictor', x.map((v) => v * unit));
+  const first = MAPS ** -0.5, second = HIDDEN ** -0.5;
+  return out.map((v, i) => v * (i < SIZES.w1 + SIZES.b1 ? first : second));
+}
+
+/** One automaton on a grid, in WebAssembly; `state` is [(H+2)*(W+2)][16] with a border of zeros. */
+export class Automaton {
+  constructor(module, side) {
+    this.wasm = new WebAssembly.Instance(module).exports;
+    this.side = side;
+    this.wasm.init(side, side);
+    this.seed();
+  }
+  view(at, count) { return new Float32Array(this.wasm.memory.buffer, at, count); }
+  get state() { return this.view(this.wasm.state(), (this.side + 2) ** 2 * CHANNELS); }
+  set weights(values) { this.view(this.wasm.weights(), WEIGHTS).set(values); }
+
+  /** A blank grid whose centre has alpha and hidden channels 1. */
+  seed() {
+    this.state.fill(0);
+    this.plant(this.side >> 1, this.side >> 1);
+    this.time = 0;
+  }
+  plant(x, y) {
+    const at = ((y + 1) * (this.side + 2) + x + 1) * CHANNELS;
+    this.state.fill(1, at + 3, at + CHANNELS);
+  }
+  /** Kill all channels within a circle. */
+  wound(x, y, radius) {
+    const { state, side } = this;
+    for (let j = Math.max(0, Math.ceil(y - radius)); j <= Math.min(side - 1, y + radius); j++) {
+      for (let i = Math.max(0, Math.ceil(x - radius)); i <= Math.min(side - 1, x + radius); i++) {
+        const at = ((j + 1) * (side + 2) + i + 1) * CHANNELS;
+        if ((i - x) ** 2 + (j - y) ** 2 <= radius ** 2) state.fill(0, at, at + CHANNELS);
+      }
+    }
+  }
+  /** n steps; which cells fire depends on the seed, the step and the cell only. */
+  step(leak, fireRate, seed, n = 1) {
+    const limit = fireRate >= 1 ? ALL : Math.min(limitOf(fireRate), ALL - 1);
+    for (let i = 0; i < n; i++) this.wasm.step(leak, seed, limit, this.time++);
+  }
+  /** Premultiplied RGBA over a background, or one channel on a diverging scale -> RGBA bytes. */
+  paint(out, channel = -1, background = [255, 255, 255]) {
+    const { state, side } = this;
+    let bound = 1e-6;
+    if (channel >= 0) for (let i = channel; i < state.length; i += CHANNELS) bound = Math.max(bound, Math.abs(state[i]));
+    for (let y = 0, o = 0; y < side; y++) {
+      for (let x = 0; x < side; x++, o += 4) {
+        const at = ((y + 1) * (side + 2) + x + 1) * CHANNELS;
+        if (channel < 0) {
+          const rest = 1 - state[at + 3];
+          for (let c = 0; c < 3; c++) out[o + c] = 255 * state[at + c] + rest * background[c];
+        } else {
+          const v = state[at + channel] / bound, fade = 255 * (1 - Math.abs(v));
+          out[o] = v > 0 ? 255 : fade; out[o + 1] = fade; out[o + 2] = v < 0 ? 255 : fade;
+        }
+        out[o + 3] = 255;
+      }
+    }
+    return out;
+  }
+}
+
+/** The letters of one image out of the packed tensor (N, bytes), four to a byte. */
+export function unpackLetters({ shape, data }, image) {
+  const out = new Uint8Array(4 * shape[1]);
+  for (let i = 0; i < out.length; i++) out[i] = (data[image * shape[1] + (i >> 2)] >> (2 * (i & 3))) & 3;
+  return out;
+}

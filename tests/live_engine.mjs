@@ -1,0 +1,14 @@
+// Prints as JSON what the page's engine computes, for tests/test_live.py. node live_engine.mjs FILE WASM
+import fs from 'fs';
+import * as engine from '../ncamlib/live/engine.mjs';
+
+const [file, wasm, request] = process.argv.slice(2), ask = JSON.parse(request);
+const bytes = fs.readFileSync(file);
+const { header, tensors } = engine.parse(bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.length));
+const letters = engine.mutate(engine.unpackLetters(tensors.letters, ask.image), ask.rate, ask.seed);
+const embedding = engine.decodeGenes(tensors, letters), weights = engine.predict(tensors, embedding);
+const automaton = new engine.Automaton(new WebAssembly.Module(fs.readFileSync(wasm)), ask.side);
+automaton.weights = weights;
+automaton.step(header.leak, ask.fireRate, ask.seed, ask.steps);
+const out = { header, letters: [...letters], embedding: [...embedding], weights: [...weights], state: [...automaton.state] };
+console.log(JSON.stringify(out));

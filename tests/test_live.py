@@ -1,0 +1,113 @@
+"""The page's engine computes what the library computes: letters, embedding, weights, growth."""
+
+import json
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from ncamlib import datasets, dna, load_model
+from ncamlib.errors import NcamError
+from ncamlib.kernels import Weights
+from ncamlib.live import assets, build
+
+NODE = shutil.which("node")
+ENGINE = Path(__file__).with_name("live_engine.mjs")
+needs_node = pytest.mark.skipif(NODE is None, reason="node is not installed")
+
+
+@pytest.fixture(scope="module")
+def trained():
+    model, header = load_model("chars-dna-syn")
+    return model, datasets.emoji(header["images"])
+
+
+@pytest.fixture(scope="module")
+def file(trained, tmp_path_factory):
+    path = tmp_path_factory.mktemp("live") / "manifold.safetensors"
+    path.write_bytes(assets.pack(*trained))
+    return path
+
+
+def ask(file, **request):
+    request = {"image": 3, "rate": 0.5, "seed": 7, "side": 64, "fireRate": 1, "steps": 64, **request}
+    command = [NODE, str(ENGINE), str(file), str(build.BINARY), json.dumps(request)]
+    return json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+
+
+def state_of(answer, side) -> torch.Tensor:
+    cells = torch.tensor(answer["state"]).view(side + 2, side + 2, 16)
+    border = cells.clone()
+    border[1:-1, 1:-1] = 0
+    assert not border.any()
+    return cells[1:-1, 1:-1].permute(2, 0, 1)
+
+
+@needs_node
+@pytest.mark.parametrize("rate", [0.0, 0.3, 1.0])
+def test_letters_are_the_same_for_a_seed(trained, file, rate):
+    model, images = trained
+    clean = assets.letters_of(model, images)[3]
+    mutation = dna.seeded_mutation((1, 512, 16), rate, 7)[0]
+    expected = torch.where(mutation < 0, clean, mutation)
+    assert ask(file, rate=rate, steps=0)["letters"] == expected.flatten().tolist()
+
+
+@needs_node
+@pytest.mark.parametrize(("fire_rate", "side"), [(1.0, 64), (0.5, 64), (1.0, 40)])
+def test_growth_agrees_with_the_library(trained, file, fire_rate, side):
+    model, _ = trained
+    answer = ask(file, fireRate=fire_rate, side=side)
+    code = F.one_hot(torch.tensor(answer["letters"]).view(1, 512, 16), 4).float()
+    with torch.no_grad():
+        torch.testing.assert_close(torch.tensor(answer["embedding"]), model.code.decode(code)[0], atol=1e-4, rtol=1e-3)
+        weights = model.decode(code)
+    flat = torch.tensor(answer["weights"])
+    torch.testing.assert_close(flat, torch.cat([w.flatten() for w in weights]), atol=1e-4, rtol=1e-3)
+    fire = model.draw_fire(1, fire_rate)
+    fire = None if fire is None else fire._replace(seeds=torch.tensor([7]))
+    sizes = [w[0].numel() for w in weights]
+    same = Weights(*(part.view_as(w) for part, w in zip(flat.split(sizes), weights, strict=True)))
+    for backend in ("reference", "cpu"):
+        grown = model.grow(same, 64, fire, side, backend=backend)[0]
+        assert (state_of(answer, side) - grown).abs().max() < 1e-4 * max(1, grown.abs().max().item())
+
+
+def test_a_higher_rate_mutates_the_same_letters_and_more():
+    one, two = (dna.seeded_mutation((1, 512, 16), rate, 3) for rate in (0.2, 0.6))
+    assert ((one == two) | (one < 0)).all()
+    assert (two >= 0).float().mean().item() == pytest.approx(0.6, abs=0.02)
+    assert two[two >= 0].bincount().float().std().item() < 60
+    assert not torch.equal(one, dna.seeded_mutation((1, 512, 16), 0.2, 4))
+
+
+def test_packed_letters_hold_every_letter():
+    letters = torch.randint(4, (3, 8, 16), generator=torch.Generator().manual_seed(0))
+    packed = assets.pack_letters(letters)
+    assert packed.shape == (3, 32)
+    unpacked = torch.stack([packed >> 2 * i & 3 for i in range(4)], -1).flatten(1)
+    assert torch.equal(unpacked, letters.flatten(1))
+
+
+def test_a_model_of_another_kind_is_refused():
+    model, header = load_model("chars-dna-syn")
+    model.config = type(model.config)(hidden=64)
+    with pytest.raises(NcamError, match="models with hidden = 128, not 64"):
+        assets.pack(model, datasets.emoji(header["images"]))
+
+
+@pytest.mark.skipif(not (shutil.which("clang++") and shutil.which("wasm-ld")), reason="clang and lld are not installed")
+@needs_node
+def test_the_committed_kernel_is_what_its_source_builds_to(tmp_path, file):
+    rebuilt = tmp_path / "automaton.wasm"
+    build.build(rebuilt)
+    results = []
+    for binary in (build.BINARY, rebuilt):
+        request = {"image": 0, "rate": 0, "seed": 1, "side": 32, "fireRate": 0.5, "steps": 20}
+        command = [NODE, str(ENGINE), str(file), str(binary), json.dumps(request)]
+        results.append(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    one, two = (json.loads(text)["state"] for text in results)
+    assert max(abs(a - b) for a, b in zip(one, two, strict=True)) < 1e-4  # another compiler may round otherwise
