@@ -1,4 +1,4 @@
-"""Two small repairs to the pages: formulas without a script, and no script twice.
+"""Two small repairs to the pages: formulas without a script, and no script twice. And the live page's models.
 
 Formulas become MathML when the book is built. Every current browser draws it, so the pages need
 neither MathJax nor a network.
@@ -37,8 +37,21 @@ def drop_repeated_scripts(app: Sphinx, page: str, template: str, context: dict[s
     context["script_files"] = kept
 
 
+def write_models(app: Sphinx, error: Exception | None) -> None:
+    """Put beside the pages what the live manifold loads: the models named in `live_experiments`."""
+    from pathlib import Path
+
+    from ncamlib.live import assets
+
+    if error is None and app.builder.format == "html":
+        for experiment in app.config.live_experiments:
+            assets.write(experiment, Path(app.outdir) / "_static" / "live")
+
+
 def setup(app: Sphinx) -> dict[str, Any]:
     """Register both with Sphinx."""
     app.add_html_math_renderer("mathml", (inline_math, None), (block_math, None))
+    app.add_config_value("live_experiments", [], "html")
+    app.connect("build-finished", write_models)
     app.connect("html-page-context", drop_repeated_scripts, priority=999)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

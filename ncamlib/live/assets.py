@@ -6,6 +6,7 @@ N images, E genes, L letters.
 import base64
 import hashlib
 import json
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -62,6 +63,14 @@ def seedling(model: NCAM, image: Tensor) -> str:
     return base64.b64encode(flat.half().numpy().tobytes()).decode()
 
 
-def manifest(files: dict[str, bytes]) -> dict[str, Any]:
-    """Name -> size and SHA-256, by which the page checks what it loads."""
-    return {name: {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()} for name, data in files.items()}
+def about(data: bytes) -> dict[str, Any]:
+    """Size and SHA-256 of a file, by which the page checks what it loads."""
+    return {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+
+
+def write(experiment: str, folder: Path) -> Path:
+    """Pack a shipped model into `folder` for the built pages; returns the file."""
+    model, header = checkpoint.load_model(experiment)
+    file = folder / f"{header['experiment']['name']}.safetensors"
+    checkpoint.write_atomically(file, pack(model, datasets.emoji(header["images"])))
+    return file

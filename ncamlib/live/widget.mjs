@@ -1,0 +1,317 @@
+// What the reader sees and touches. Works in a page and, through anywidget, in a notebook.
+// Engine, WORKER (source text) and WASM (base64) come first; `model` is anywidget's or a stand-in.
+
+const COLOURS = ['#2a78b5', '#e08020', '#4c9f70', '#c44e8a', '#d8d8d8'];
+const CONTROLS = `
+<div class="stage"><canvas class="picture" tabindex="0" width="64" height="64" role="img"></canvas>
+<p class="meter"></p><p class="status" role="status"></p></div>
+<div class="panel">
+  <div class="row seedlings" role="group" aria-label="Emoji to begin with"></div>
+  <div class="row"><button data-do="play">Pause</button><button data-do="restart">Grow again</button>
+    <button data-do="step">One step</button><button data-do="seed">New seed</button>
+    <button data-do="wound">Wound</button><button data-do="link">Copy link</button></div>
+  <label>Mutation <input type="range" name="mutation" min="0" max="1" step="0.01"><output></output></label>
+  <label>Fire rate <input type="range" name="fire" min="0.05" max="1" step="0.05"><output></output></label>
+  <label>Steps per second <input type="range" name="speed" min="1" max="200" step="1"><output></output></label>
+  <label>Wound size <input type="range" name="radius" min="1" max="24" step="1" value="8"><output></output></label>
+  <div class="row">
+    <label>Show <select name="channel"></select></label>
+    <label>Grid <select name="side"><option>32</option><option>48</option><option selected>64</option><option>96</option><option>128</option></select></label>
+    <label><input type="checkbox" name="endless"> grow without end</label></div>
+  <details class="more"><summary>All emoji, their DNA, crossing</summary>
+    <p class="load"><button data-do="load"></button> <progress hidden max="1" value="0"></progress></p>
+    <div class="loaded" hidden>
+      <label>Search <input type="search" name="search" placeholder="part of a name"></label>
+      <div class="grid" role="listbox" aria-label="Emoji"></div>
+      <p class="hint">The DNA: 512 genes of 16 letters, one column per gene. Paint on it to change letters.</p>
+      <canvas class="dna" width="512" height="16" tabindex="0" aria-label="DNA strip"></canvas>
+      <div class="row"><label>With <input type="search" name="partner" list="" placeholder="another emoji's name"></label>
+        <datalist></datalist><button data-do="cross">Cross</button></div>
+      <label>Towards it <input type="range" name="mix" min="0" max="1" step="0.02" value="0"><output></output></label>
+      <div class="row"><label>Genes shared by names with <input type="search" name="group" value="letter"></label>
+        <label>over <select name="threshold"><option>0.5</option><option selected>0.7</option><option>0.9</option></select></label>
+        <button data-do="inject">Inject</button><button data-do="clean">Own DNA</button></div>
+    </div>
+  </details>
+</div>`;
+const STYLE = `
+.ncam{--line:#8886;display:grid;grid-template-columns:minmax(200px,340px) minmax(260px,1fr);gap:1rem;font:15px/1.4 system-ui,sans-serif;max-width:900px}
+@media(max-width:620px){.ncam{grid-template-columns:1fr}}
+.ncam .picture{width:100%;aspect-ratio:1;image-rendering:pixelated;border:1px solid var(--line);border-radius:8px;background:#fff;touch-action:none;cursor:crosshair}
+.ncam .status,.ncam .meter{margin:.3rem 0;font-size:.85em}.ncam .status{min-height:2.8em}.ncam .meter{font-variant-numeric:tabular-nums;opacity:.8}
+.ncam .row{display:flex;flex-wrap:wrap;gap:.4rem;align-items:center;margin:.35rem 0}
+.ncam label{display:flex;gap:.5rem;align-items:center;margin:.2rem 0}.ncam input[type=range]{flex:1;min-width:90px}
+.ncam output{min-width:3em;text-align:right;font-variant-numeric:tabular-nums}
+.ncam button,.ncam select,.ncam input[type=search]{font:inherit;padding:.25rem .6rem;border:1px solid var(--line);border-radius:6px;background:transparent;color:inherit}
+.ncam button:hover{background:#8883}.ncam :focus-visible{outline:3px solid #2a78b5;outline-offset:2px}
+.ncam .seedlings button,.ncam .grid button{font-size:1.5rem;line-height:1.2;padding:.15rem .35rem}
+.ncam [aria-pressed=true],.ncam [aria-selected=true]{background:#2a78b544}
+.ncam .grid{display:flex;flex-wrap:wrap;max-height:190px;overflow:auto;border:1px solid var(--line);border-radius:6px;padding:.2rem}
+.ncam .dna{width:100%;height:80px;image-rendering:pixelated;border:1px solid var(--line);border-radius:4px;touch-action:none;cursor:cell}
+.ncam .hint{font-size:.85em;margin:.4rem 0 .2rem}.ncam summary{cursor:pointer;margin:.4rem 0}.ncam option{color:#111}`;
+
+const bytes = (text) => Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
+const text = (data) => btoa(String.fromCharCode(...data));
+
+/** Four letters to a byte, and back; "none" cannot be written and becomes letter 0. */
+export function packLetters(letters) {
+  const out = new Uint8Array(letters.length / 4);
+  letters.forEach((letter, i) => { out[i >> 2] |= (letter & 3) << (2 * (i & 3)); });
+  return out;
+}
+
+/** Letters that most of a group share, else NONE; letters are hard, so the mean is a count. */
+export function meanGenes(group, threshold) {
+  const out = new Uint8Array(group[0].length).fill(NONE), count = new Uint16Array(4);
+  for (let i = 0; i < out.length; i++) {
+    count.fill(0);
+    for (const letters of group) count[letters[i]]++;
+    for (let a = 0; a < 4; a++) if (count[a] > threshold * group.length) out[i] = a;
+  }
+  return out;
+}
+
+async function load(model, progress) {
+  const { url, bytes: total, sha256 } = model.get('manifold');
+  if (!url) {  // in a notebook Python sends it
+    return new Promise((resolve) => {
+      model.on('msg:custom', (message, buffers) => {
+        if (message.type === 'manifold') { const b = buffers[0]; resolve(b.buffer.slice(b.byteOffset, b.byteOffset + b.byteLength)); }
+      });
+      model.send({ type: 'load' });
+    });
+  }
+  let response;
+  try { response = await fetch(url); } catch { throw new Error('The manifold could not be loaded: this page must be opened from a web server for that.'); }
+  if (!response.ok) throw new Error(`The manifold could not be loaded (${response.status}): reload the page to try again.`);
+  const out = new Uint8Array(total), reader = response.body.getReader();
+  let at = 0;
+  for (;;) {
+    const { done, value } = await reader.read();
+    if (done) break;
+    if (at + value.length > total) throw new Error('The manifold is larger than it should be: reload the page.');
+    out.set(value, at); at += value.length; progress(at / total);
+  }
+  if (globalThis.crypto?.subtle) {
+    const digest = new Uint8Array(await crypto.subtle.digest('SHA-256', out));
+    if ([...digest].map((b) => b.toString(16).padStart(2, '0')).join('') !== sha256) throw new Error('The manifold is damaged: reload the page to load it again.');
+  }
+  return out.buffer;
+}
+
+function render({ model, el }) {
+  const root = document.createElement('div');
+  root.className = 'ncam';
+  root.innerHTML = `<style>${STYLE}</style>${CONTROLS}`;
+  el.append(root);
+  const $ = (query) => root.querySelector(query), input = (name) => $(`[name="${name}"]`);
+  const say = (sentence) => { $('.status').textContent = sentence; };
+  if (typeof WebAssembly !== 'object' || !WebAssembly.validate(bytes(WASM))) {
+    say('This browser lacks WebAssembly SIMD, which the automaton needs: any browser since 2021 (Safari 2023) has it.');
+    return () => {};
+  }
+  const worker = new Worker(URL.createObjectURL(new Blob([WORKER], { type: 'text/javascript' })));
+  const post = (message, transfer = []) => worker.postMessage(message, transfer);
+  const seedlings = model.get('seedlings'), picture = $('.picture'), context = picture.getContext('2d');
+  const still = matchMedia('(prefers-reduced-motion: reduce)').matches;
+  let data = null, own = null, letters = null, partner = null, name = '', visible = true, waiting = false, gone = false;
+
+  post({ type: 'start', wasm: bytes(WASM).buffer });
+  const set = (key, value) => { if (model.get(key) !== value) { model.set(key, value); model.save_changes(); } };
+  const until = () => (input('endless').checked ? Infinity : data?.header.steps ?? model.get('steps'));
+
+  function grow() {
+    post({ type: 'set', side: Number(input('side').value), fireRate: model.get('fire_rate'), seed: model.get('seed'), speed: model.get('steps_per_second'), until: until() });
+    post({ type: 'restart' });
+    if (still) { post({ type: 'step', n: Math.min(until(), 64) }); play(false); } else play(true);
+    picture.setAttribute('aria-label', `${name}, grown from one pixel` + (letters && model.get('mutation_rate') > 0 ? `, ${Math.round(100 * model.get('mutation_rate'))}% of its letters replaced` : ''));
+  }
+  function play(on) {
+    set('playing', on);
+    post({ type: 'set', playing: on && visible });
+    $('[data-do=play]').textContent = on ? 'Pause' : 'Play';
+  }
+  function express() {  // letters -> weights -> growth
+    if (!data) return;
+    const mutated = mutate(letters, model.get('mutation_rate'), model.get('seed'));
+    post({ type: 'letters', letters: mutated, factor: data.header.leak });
+    drawDNA(mutated);
+    grow();
+  }
+  function choose(index) {
+    own = unpackLetters(data.letters, index);
+    letters = new Uint8Array(own);
+    name = data.header.names[index].replaceAll('_', ' ');
+    input('mix').value = 0;
+    set('emoji', data.header.emoji[index]);
+    set('code', text(packLetters(letters)));
+    for (const b of root.querySelectorAll('.grid button')) b.setAttribute('aria-selected', b.dataset.index === String(index));
+    say(name);
+    express();
+  }
+  function startSeedling(i) {
+    const { emoji, title, weights, leak } = seedlings[i];
+    for (const b of root.querySelectorAll('.seedlings button')) b.setAttribute('aria-pressed', b.dataset.i === String(i));
+    if (data) { choose(find(emoji)); return; }
+    name = title.replaceAll('_', ' ');
+    set('emoji', emoji);
+    post({ type: 'weights', weights: fromHalf(bytes(weights).buffer, 0, WEIGHTS), factor: leak });
+    say(name);
+    grow();
+  }
+  const find = (key) => Math.max(data.header.emoji.indexOf(key), data.header.names.indexOf(key));
+
+  async function fetchManifold() {
+    if (data || $('progress').hidden === false) return;
+    $('progress').hidden = false;
+    try {
+      const buffer = await load(model, (share) => { $('progress').value = share; });
+      post({ type: 'manifold', buffer }, [buffer]);
+    } catch (error) { say(error.message); $('progress').hidden = true; }
+  }
+  function loaded(message) {
+    data = { header: message.header, letters: message.letters };
+    $('.load').hidden = true; $('.loaded').hidden = false;
+    const list = $('datalist'); list.id = `names-${Math.random().toString(36).slice(2)}`; input('partner').setAttribute('list', list.id);
+    data.header.names.forEach((n, i) => {
+      const button = Object.assign(document.createElement('button'), { textContent: data.header.emoji[i], title: n.replaceAll('_', ' ') });
+      Object.assign(button.dataset, { index: i, name: n.toLowerCase() });
+      button.setAttribute('role', 'option'); button.setAttribute('aria-label', button.title);
+      button.onclick = () => choose(i);
+      $('.grid').append(button);
+      list.append(Object.assign(document.createElement('option'), { value: n }));
+    });
+    const wanted = find(model.get('emoji'));
+    choose(wanted < 0 ? 0 : wanted);
+    const code = pending ?? '';
+    if (code) { letters = unpackLetters({ shape: [1, own.length / 4], data: bytes(code) }, 0); pending = null; express(); }
+  }
+  let pending = model.get('code') || null;
+
+  function drawDNA(shown) {
+    const canvas = $('.dna'), c = canvas.getContext('2d'), image = c.createImageData(512, 16);
+    for (let g = 0; g < 512; g++) for (let l = 0; l < 16; l++) {
+      const colour = COLOURS[shown[16 * g + l]], o = 4 * (512 * l + g);
+      for (let k = 0; k < 3; k++) image.data[o + k] = parseInt(colour.slice(1 + 2 * k, 3 + 2 * k), 16);
+      image.data[o + 3] = 255;
+    }
+    c.putImageData(image, 0, 0);
+  }
+  const other = () => {
+    const index = data.header.names.indexOf(input('partner').value);
+    if (index < 0) { say('Choose the other emoji by its name first.'); return null; }
+    return unpackLetters(data.letters, index);
+  };
+  const actions = {
+    play: () => { if (!model.get('playing')) post({ type: 'set', more: until() }); play(!model.get('playing')); },
+    restart: grow,
+    step: () => { play(false); post({ type: 'step', n: 1 }); },
+    seed: () => post({ type: 'plant', x: Number(input('side').value) >> 1, y: Number(input('side').value) >> 1 }),
+    wound: () => { const n = Number(input('side').value); hurt(0.62 * n, 0.4 * n); },
+    link: () => {
+      const link = new URL(location.href.split('#')[0]);
+      link.hash = new URLSearchParams({ emoji: model.get('emoji'), mutation: model.get('mutation_rate'), fire: model.get('fire_rate'), seed: model.get('seed'), code: model.get('code') });
+      navigator.clipboard?.writeText(link.href).then(() => say('The link is copied.'), () => say(link.href)) ?? say(link.href);
+    },
+    load: fetchManifold,
+    cross: () => {
+      const two = other(); if (!two) return;
+      const word = mix(model.get('seed') >>> 0);  // every gene from one parent or the other
+      letters = letters.map((letter, i) => (mix(word ^ mix(i >> 4)) & 1 ? two[i] : letter));
+      set('code', text(packLetters(letters))); say(`${name} crossed with ${input('partner').value.replaceAll('_', ' ')}`); express();
+    },
+    inject: () => {
+      const key = input('group').value.toLowerCase(), group = [];
+      data.header.names.forEach((n, i) => { if (key && n.toLowerCase().includes(key)) group.push(unpackLetters(data.letters, i)); });
+      if (!group.length) { say(`No emoji has '${key}' in its name.`); return; }
+      const genes = meanGenes(group, Number(input('threshold').value));
+      letters = letters.map((letter, i) => (genes[i] === NONE ? letter : genes[i]));
+      set('code', text(packLetters(letters)));
+      say(`${genes.reduce((n, g) => n + (g !== NONE), 0)} letters shared by ${group.length} emoji injected into ${name}`); express();
+    },
+    clean: () => { letters = new Uint8Array(own); input('mix').value = 0; set('code', text(packLetters(letters))); say(name); express(); },
+  };
+  function hurt(x, y) { post({ type: 'wound', x, y, radius: Number(input('radius').value) }); post({ type: 'set', more: until() }); play(true); }
+
+  const sliders = { mutation: 'mutation_rate', fire: 'fire_rate', speed: 'steps_per_second' };
+  const show = () => {
+    for (const [control, trait] of Object.entries(sliders)) input(control).value = model.get(trait);
+    for (const range of root.querySelectorAll('input[type=range]')) range.parentElement.querySelector('output').textContent = range.value;
+  };
+  const react = {
+    'change:mutation_rate': () => { show(); if (data) express(); else fetchManifold(); },
+    'change:fire_rate': () => { show(); grow(); },
+    'change:steps_per_second': () => { show(); post({ type: 'set', speed: model.get('steps_per_second') }); },
+    'change:seed': () => { if (data) express(); else grow(); },
+    'change:playing': () => { $('[data-do=play]').textContent = model.get('playing') ? 'Pause' : 'Play'; post({ type: 'set', playing: model.get('playing') && visible }); },
+    'change:emoji': () => { if (!data) return; const i = find(model.get('emoji')); if (i >= 0 && data.header.names[i].replaceAll('_', ' ') !== name) choose(i); },
+    'change:code': () => { if (data && model.get('code') && model.get('code') !== text(packLetters(letters))) { letters = unpackLetters({ shape: [1, own.length / 4], data: bytes(model.get('code')) }, 0); express(); } },
+  };
+  for (const [event, handler] of Object.entries(react)) model.on(event, handler);
+
+  root.addEventListener('click', (e) => { const action = e.target.dataset?.do; if (action) actions[action](); });
+  root.addEventListener('input', (e) => {
+    const { name: control, value } = e.target;
+    if (sliders[control]) set(sliders[control], Number(value));
+    else if (control === 'mix' && data) { const two = other(); if (two) { post({ type: 'mix', one: letters, two, share: Number(value), factor: data.header.leak }); grow(); } }
+    else if (control === 'search') for (const b of root.querySelectorAll('.grid button')) b.hidden = !b.dataset.name.includes(value.toLowerCase());
+    else if (control === 'side') grow();
+    else if (control === 'endless') { post({ type: 'set', more: until() }); if (value) play(true); }
+    show();
+  });
+  $('details').addEventListener('toggle', () => { if ($('details').open) fetchManifold(); });
+  const where = (e, canvas, w, h) => { const r = canvas.getBoundingClientRect(); return [(e.clientX - r.left) / r.width * w, (e.clientY - r.top) / r.height * h]; };
+  let down = false;
+  picture.addEventListener('pointerdown', (e) => { down = true; picture.setPointerCapture(e.pointerId); hurt(...where(e, picture, picture.width, picture.height)); });
+  picture.addEventListener('pointermove', (e) => { if (down) hurt(...where(e, picture, picture.width, picture.height)); });
+  picture.addEventListener('pointerup', () => { down = false; });
+  picture.addEventListener('dblclick', (e) => { const [x, y] = where(e, picture, picture.width, picture.height); post({ type: 'plant', x: Math.floor(x), y: Math.floor(y) }); });
+  let brush = null;
+  const paintDNA = (e) => {
+    const [g, l] = where(e, $('.dna'), 512, 16).map(Math.floor), i = 16 * g + l;
+    if (g < 0 || g > 511 || l < 0 || l > 15) return;
+    brush ??= (letters[i] + 1) & 3;
+    letters[i] = brush; set('code', text(packLetters(letters))); drawDNA(mutate(letters, model.get('mutation_rate'), model.get('seed')));
+  };
+  $('.dna').addEventListener('pointerdown', (e) => { brush = null; paintDNA(e); $('.dna').setPointerCapture(e.pointerId); });
+  $('.dna').addEventListener('pointermove', (e) => { if (brush !== null) paintDNA(e); });
+  $('.dna').addEventListener('pointerup', () => { if (brush !== null) { brush = null; express(); } });
+
+  worker.onmessage = ({ data: message }) => {
+    if (message.type === 'frame') {
+      waiting = false;
+      if (picture.width !== message.side) { picture.width = picture.height = message.side; }
+      context.putImageData(new ImageData(message.pixels, message.side), 0, 0);
+      root.dataset.time = message.time;
+      if (message.rate !== null) root.dataset.rate = message.rate.toFixed(0);
+      $('.meter').textContent = `step ${message.time}, ${root.dataset.rate ?? 0} steps per second`;
+    } else if (message.type === 'loaded') loaded(message);
+    else if (message.type === 'done') { play(false); say(`${name} after ${message.time} steps. Paint on it to wound it; move a slider to grow it again.`); }
+    else if (message.type === 'error') say(`The automaton stopped: ${message.text}. Reload the page to try again.`);
+  };
+  const frame = () => {
+    if (gone) return;
+    if (visible && !waiting) { waiting = true; post({ type: 'frame', channel: Number(input('channel').value), background: [255, 255, 255] }); }
+    requestAnimationFrame(frame);
+  };
+  const observer = new IntersectionObserver(([entry]) => { visible = entry.isIntersecting; post({ type: 'set', playing: visible && model.get('playing') }); });
+  observer.observe(root);
+
+  ['picture', 'red', 'green', 'blue', 'alpha', ...Array.from({ length: 12 }, (_, i) => `hidden ${i + 1}`)].forEach((label, i) => {
+    input('channel').append(Object.assign(document.createElement('option'), { textContent: label, value: i - 1 }));
+  });
+  seedlings.forEach(({ emoji, title }, i) => {
+    const button = Object.assign(document.createElement('button'), { textContent: emoji, title: title.replaceAll('_', ' '), onclick: () => startSeedling(i) });
+    button.dataset.i = i; button.setAttribute('aria-label', button.title);
+    $('.seedlings').append(button);
+  });
+  $('[data-do=load]').textContent = `Load all emoji (${(model.get('manifold').bytes / 1e6).toFixed(1)} MB)`;
+  show();
+  const first = seedlings.findIndex((s) => s.emoji === model.get('emoji'));
+  startSeedling(Math.max(0, first));
+  if (pending || first < 0 || model.get('mutation_rate') > 0) fetchManifold();
+  requestAnimationFrame(frame);
+  return () => { gone = true; observer.disconnect(); worker.terminate(); };
+}
+
+export default { render };

@@ -1,0 +1,72 @@
+// The worker: holds decoder and automaton, steps at the asked rate, paints on request. Engine comes first.
+
+let module, automaton, tensors, leak = 0.1;
+let fireRate = 1, seed = 0, speed = 30, playing = false, until = Infinity, steps = 0, since = 0, owed = 0, last = 0;
+const tick = new MessageChannel();
+
+function ensure(side) {
+  if (automaton?.side === side) return;
+  const before = automaton?.kept;
+  automaton = new Automaton(module, side);
+  if (before) { automaton.weights = before; automaton.kept = before; }
+}
+
+function use(weights) { automaton.weights = weights; automaton.kept = weights; }
+
+function wake() { last = performance.now(); owed = 0; tick.port2.postMessage(0); }
+
+tick.port1.onmessage = () => {
+  if (!playing) return;
+  const now = performance.now();
+  owed = Math.min(owed + (now - last) * speed / 1000, 16);
+  last = now;
+  const n = Math.min(Math.floor(owed), until - automaton.time);
+  if (n > 0) { automaton.step(leak, fireRate, seed, n); steps += n; owed -= n; }
+  if (automaton.time >= until) { playing = false; postMessage({ type: 'done', time: automaton.time }); return; }
+  if (n > 0) tick.port2.postMessage(0);
+  else setTimeout(() => tick.port2.postMessage(0), 3);
+};
+
+const handlers = {
+  start({ wasm }) { module = new WebAssembly.Module(wasm); ensure(64); since = performance.now(); },
+  manifold({ buffer }) {
+    const parsed = parse(buffer);
+    tensors = parsed.tensors;
+    postMessage({ type: 'loaded', header: parsed.header, letters: tensors.letters });
+  },
+  weights({ weights, factor }) { leak = factor; use(weights); },
+  letters({ letters, factor, id }) {
+    leak = factor;
+    use(predict(tensors, decodeGenes(tensors, letters)));
+    postMessage({ type: 'decoded', id });
+  },
+  mix({ one, two, share, factor }) {
+    const a = decodeGenes(tensors, one), b = decodeGenes(tensors, two);
+    leak = factor;
+    use(predict(tensors, a.map((v, i) => (1 - share) * v + share * b[i])));
+  },
+  set(values) {
+    if ('fireRate' in values) fireRate = values.fireRate;
+    if ('seed' in values) seed = values.seed >>> 0;
+    if ('speed' in values) speed = values.speed;
+    if ('until' in values) until = values.until;
+    if ('more' in values) until = automaton.time + values.more;
+    if ('side' in values) ensure(values.side);
+    if ('playing' in values && values.playing !== playing) { playing = values.playing; if (playing) wake(); }
+  },
+  restart() { automaton.seed(); },
+  step({ n }) { automaton.step(leak, fireRate, seed, n); },
+  wound({ x, y, radius }) { automaton.wound(x, y, radius); },
+  plant({ x, y }) { automaton.plant(x, y); },
+  frame({ channel, background }) {
+    const side = automaton.side, now = performance.now();
+    const pixels = automaton.paint(new Uint8ClampedArray(4 * side * side), channel, background);
+    const rate = now - since > 400 ? 1000 * steps / (now - since) : null;
+    if (rate !== null) { steps = 0; since = now; }
+    postMessage({ type: 'frame', pixels, side, time: automaton.time, rate }, [pixels.buffer]);
+  },
+};
+
+onmessage = ({ data }) => {
+  try { handlers[data.type](data); } catch (error) { postMessage({ type: 'error', text: String(error.message ?? error) }); }
+};

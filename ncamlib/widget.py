@@ -1,0 +1,72 @@
+"""The live manifold as a Jupyter widget, and the same module in a built page. Needs anywidget.
+
+The module computes in the reader's browser: a kernel is only asked for the model's file.
+"""
+
+from typing import Any
+
+import anywidget
+import traitlets
+
+from ncamlib import checkpoint, datasets
+from ncamlib.live import assets, module
+
+SEEDLINGS = 6  # automata that travel with the page, for a first growth without loading anything
+
+
+class LiveManifold(anywidget.AnyWidget):
+    """Grow, mutate, wound and cross the emoji of a trained synchronous or stochastic DNA model.
+
+    `emoji` (itself or its name), `code` (base64 of the letters, two bits each; empty: the emoji's own),
+    `mutation_rate`, `fire_rate`, `steps_per_second`, `playing` and `seed` are synchronised both ways.
+    """
+
+    _esm = module.source()
+    emoji = traitlets.Unicode().tag(sync=True)
+    code = traitlets.Unicode().tag(sync=True)
+    mutation_rate = traitlets.Float(0.0, min=0.0, max=1.0).tag(sync=True)
+    fire_rate = traitlets.Float(1.0, min=0.0, max=1.0).tag(sync=True)
+    steps_per_second = traitlets.Float(30.0, min=1.0, max=1000.0).tag(sync=True)
+    playing = traitlets.Bool(True).tag(sync=True)
+    seed = traitlets.Int(0, min=0, max=2**32 - 1).tag(sync=True)
+    steps = traitlets.Int().tag(sync=True)
+    seedlings = traitlets.List().tag(sync=True)
+    manifold = traitlets.Dict().tag(sync=True)
+
+    def __init__(self, experiment: str = "chars-dna-syn", first: str = "", **traits: Any):
+        """`first`: emoji of the instant row, separated by spaces; evenly chosen ones unless told. Raises NcamError."""
+        model, header = checkpoint.load_model(experiment)
+        images = datasets.emoji(header["images"])
+        chosen = [images.index(key) for key in first.split()] or range(0, len(images), -(-len(images) // SEEDLINGS))
+        emoji = ["".join(chr(int(p, 16)) for p in sequence.split("-")) for sequence in images.sequences]
+        self._file = assets.pack(model, images)
+        self._experiment = header["experiment"]["name"]
+        leak = model.nca.leak().item()
+        seedlings = [
+            {
+                "emoji": emoji[i],
+                "title": images.names[i],
+                "leak": leak,
+                "weights": assets.seedling(model, images.pixels[i]),
+            }
+            for i in chosen
+        ]
+        traits = {"emoji": seedlings[0]["emoji"], "fire_rate": model.config.fire_rate, **traits}
+        super().__init__(
+            steps=model.config.steps, seedlings=seedlings, manifold={"url": "", **assets.about(self._file)}, **traits
+        )
+        self.on_msg(self._answer)
+
+    def _answer(self, _: Any, content: dict[str, Any], __: Any) -> None:
+        if content.get("type") == "load":
+            self.send({"type": "manifold"}, [self._file])
+
+    def _repr_mimebundle_(self, **options: Any) -> Any:
+        bundle = super()._repr_mimebundle_(**options)
+        data = bundle[0] if isinstance(bundle, tuple) else bundle
+        names = ("emoji", "code", "mutation_rate", "fire_rate", "steps_per_second", "playing", "seed", "steps")
+        properties = {name: getattr(self, name) for name in (*names, "seedlings", "manifold")}
+        url = f"../_static/live/{self._experiment}.safetensors"
+        properties["manifold"] = {**self.manifold, "url": url}
+        data["text/html"] = module.page(properties)
+        return bundle

@@ -1,0 +1,218 @@
+"""The live manifold on the built page, driven as a reader drives it."""
+
+import functools
+import http.server
+import shutil
+import threading
+from pathlib import Path
+
+import pytest
+
+BUILT = Path(__file__).resolve().parent.parent / "_build" / "html"
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+FLAGS = "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"
+pytestmark = [
+    pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium"),
+    pytest.mark.skipif(not (BUILT / "book" / "live.html").exists(), reason="the book is not built: run make book"),
+]
+PICTURE = """() => {
+  const c = document.querySelector('.ncam .picture');
+  return Array.from(c.getContext('2d').getImageData(0, 0, c.width, c.height).data);
+}"""
+
+
+@pytest.fixture(scope="module")
+def browser():
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        opened = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS.split())
+        yield opened
+        opened.close()
+
+
+@pytest.fixture(scope="module")
+def address():
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *_):
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=BUILT))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+
+
+class Reader:
+    """What a reader does and sees."""
+
+    def __init__(self, browser, url: str):
+        self.page = browser.new_page(viewport={"width": 1280, "height": 900})
+        self.errors, self.requests = [], []
+        self.page.on("pageerror", lambda error: self.errors.append(str(error)))
+        self.page.on("request", lambda request: self.requests.append(request.url))
+        self.page.goto(url)
+        self.page.wait_for_selector("[data-ncam-live][data-alive]")
+
+    def trait(self, name):
+        return self.page.evaluate(f"document.querySelector('[data-ncam-live]').ncam.get({name!r})")
+
+    def slide(self, name, value):
+        self.page.evaluate(
+            """([name, value]) => {
+              const e = document.querySelector(`.ncam [name="${name}"]`);
+              e.value = value; e.dispatchEvent(new Event('input', { bubbles: true }));
+            }""",
+            [name, value],
+        )
+
+    def press(self, action):
+        self.page.click(f'.ncam [data-do="{action}"]')
+
+    def status(self):
+        return self.page.inner_text(".ncam .status")
+
+    def grown(self):
+        """The picture when the growth has ended."""
+        self.page.wait_for_function("document.querySelector('.ncam .status').textContent.includes(' after ')")
+        return self.picture()
+
+    def picture(self):
+        self.page.wait_for_timeout(200)  # a frame or two
+        return self.page.evaluate(PICTURE)
+
+    def regrow(self, action):
+        """Do something that starts a new growth; the picture at its end."""
+        self.page.evaluate("document.querySelector('.ncam .status').textContent = ''")
+        action()
+        return self.grown()
+
+    def open_drawer(self):
+        self.page.click(".ncam summary")
+        self.page.wait_for_selector(".ncam .grid button", timeout=30_000)
+
+
+@pytest.fixture
+def reader(browser, address):
+    opened = Reader(browser, f"{address}/book/live.html")
+    opened.page.wait_for_selector(".ncam .seedlings button")
+    yield opened
+    assert not opened.errors
+    hosts = {url.split("/")[2] for url in opened.requests if url.startswith("http")}
+    assert hosts == {address.split("/")[2]}
+    opened.page.close()
+
+
+def difference(a, b):
+    return sum(abs(x - y) for x, y in zip(a, b, strict=True)) / len(a)
+
+
+def test_growth_begins_at_once_without_loading(reader):
+    first = reader.grown()
+    assert difference(first, [255] * len(first)) > 20
+    assert not any(url.endswith(".safetensors") for url in reader.requests)
+    again = reader.regrow(lambda: reader.press("restart"))
+    assert again == first
+    other = reader.regrow(lambda: reader.page.click(".ncam .seedlings button >> nth=1"))
+    assert difference(first, other) > 10
+
+
+def test_mutation_grows_the_same_emoji_from_a_damaged_code(reader):
+    reader.grown()
+    reader.open_drawer()
+    clean = reader.grown()
+    half = reader.regrow(lambda: reader.slide("mutation", 0.5))
+    all_random = reader.regrow(lambda: reader.slide("mutation", 1))
+    assert difference(clean, half) < difference(clean, all_random)
+    assert reader.trait("mutation_rate") == 1
+    assert reader.regrow(lambda: reader.slide("mutation", 0)) == clean
+
+
+def test_wound_seed_and_single_steps_change_the_picture(reader):
+    whole = reader.grown()
+    box = reader.page.locator(".ncam .picture").bounding_box()
+    hurt = reader.regrow(lambda: reader.page.mouse.click(box["x"] + box["width"] * 0.5, box["y"] + box["height"] * 0.5))
+    assert difference(whole, hurt) > 1
+    reader.press("step")
+    assert reader.picture() != hurt
+    before = reader.picture()
+    reader.press("seed")
+    assert reader.picture() != before
+
+
+def test_play_pause_speed_fire_rate_grid_and_channels(reader):
+    picture = reader.grown()
+    assert not reader.trait("playing")
+    reader.press("play")
+    assert reader.trait("playing")
+    reader.press("play")
+    assert not reader.trait("playing")
+    reader.slide("speed", 120)
+    assert reader.trait("steps_per_second") == 120
+    slow = reader.regrow(lambda: reader.slide("fire", 0.5))
+    assert slow != picture
+    assert reader.regrow(lambda: reader.slide("fire", 1)) == picture
+    reader.page.select_option(".ncam [name=side]", "96")
+    reader.grown()
+    reader.page.wait_for_function("document.querySelector('.ncam .picture').width === 96")
+    reader.page.select_option(".ncam [name=side]", "64")
+    reader.regrow(lambda: reader.press("restart"))
+    reader.page.select_option(".ncam [name=channel]", "5")
+    assert difference(reader.picture(), picture) > 10
+
+
+def test_search_dna_cross_mix_and_injection(reader):
+    reader.open_drawer()
+    reader.page.fill(".ncam [name=search]", "hundred")
+    assert reader.page.locator(".ncam .grid button:visible").count() == 1
+    hundred = reader.regrow(lambda: reader.page.click(".ncam .grid button:visible"))
+    assert reader.trait("emoji") == "💯"
+    code = reader.trait("code")
+
+    reader.page.fill(".ncam [name=partner]", "A_button_(blood_type)")
+    crossed = reader.regrow(lambda: reader.press("cross"))
+    assert reader.trait("code") != code
+    assert difference(hundred, crossed) > 5
+    assert reader.regrow(lambda: reader.press("clean")) == hundred
+    assert reader.trait("code") == code
+
+    towards = reader.regrow(lambda: reader.slide("mix", 1))
+    assert difference(hundred, towards) > 10
+    reader.regrow(lambda: reader.press("clean"))
+
+    reader.page.fill(".ncam [name=group]", "keycap")
+    injected = reader.regrow(lambda: reader.press("inject"))
+    assert reader.trait("code") != code
+    assert injected != hundred
+    reader.regrow(lambda: reader.press("clean"))
+
+    box = reader.page.locator(".ncam .dna").bounding_box()
+    reader.page.mouse.move(box["x"] + 20, box["y"] + 20)
+    reader.page.mouse.down()
+    reader.page.mouse.move(box["x"] + 300, box["y"] + 30, steps=20)
+    reader.page.mouse.up()
+    assert reader.trait("code") != code
+
+
+def test_a_link_reproduces_what_is_seen(reader, browser, address):
+    reader.open_drawer()
+    reader.page.fill(".ncam [name=search]", "hundred")
+    reader.regrow(lambda: reader.page.click(".ncam .grid button:visible"))
+    shown = reader.regrow(lambda: reader.slide("mutation", 0.7))
+    parts = {name: reader.trait(trait) for name, trait in (("emoji", "emoji"), ("code", "code"), ("seed", "seed"))}
+    query = "&".join(f"{k}={str(v).replace('+', '%2B').replace('=', '%3D')}" for k, v in parts.items())
+    other = Reader(browser, f"{address}/book/live.html#{query}&mutation=0.7&fire=1")
+    other.page.wait_for_selector(".ncam .grid button", timeout=30_000, state="attached")
+    other.page.wait_for_timeout(1500)
+    assert other.regrow(lambda: other.press("restart")) == shown
+    other.page.close()
+
+
+def test_from_a_file_the_embedded_automata_grow_and_the_rest_is_explained(browser):
+    opened = Reader(browser, (BUILT / "book" / "live.html").as_uri())
+    assert difference(opened.grown(), [255] * 4 * 64 * 64) > 20
+    opened.page.click(".ncam summary")
+    opened.page.wait_for_function("document.querySelector('.ncam .status').textContent.includes('web server')")
+    assert not opened.errors
+    opened.page.close()
