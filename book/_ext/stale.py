@@ -25,5 +25,6 @@ if __name__ == "__main__":
     stamp = cache / "ncamlib-key"
     if cache.exists() and (not stamp.exists() or stamp.read_text() != key()):
         shutil.rmtree(cache)
+        shutil.rmtree(cache.parent / ".doctrees", ignore_errors=True)  # or Sphinx would not look at the pages again
     cache.mkdir(parents=True, exist_ok=True)
     stamp.write_text(key())

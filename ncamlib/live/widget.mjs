@@ -6,15 +6,15 @@ const CONTROLS = `
 <div class="stage"><canvas class="picture" tabindex="0" width="64" height="64" role="img"></canvas>
 <p class="meter"></p><p class="status" role="status"></p></div>
 <div class="panel">
-  <div class="row seedlings" role="group" aria-label="Emoji to begin with"></div>
-  <div class="row"><button data-do="play">Pause</button><button data-do="restart">Grow again</button>
+  <div class="bar seedlings" role="group" aria-label="Emoji to begin with"></div>
+  <div class="bar"><button data-do="play">Pause</button><button data-do="restart">Grow again</button>
     <button data-do="step">One step</button><button data-do="seed">New seed</button>
     <button data-do="wound">Wound</button><button data-do="link">Copy link</button></div>
   <label>Mutation <input type="range" name="mutation" min="0" max="1" step="0.01"><output></output></label>
   <label>Fire rate <input type="range" name="fire" min="0.05" max="1" step="0.05"><output></output></label>
   <label>Steps per second <input type="range" name="speed" min="1" max="200" step="1"><output></output></label>
   <label>Wound size <input type="range" name="radius" min="1" max="24" step="1" value="8"><output></output></label>
-  <div class="row">
+  <div class="bar">
     <label>Show <select name="channel"></select></label>
     <label>Grid <select name="side"><option>32</option><option>48</option><option selected>64</option><option>96</option><option>128</option></select></label>
     <label><input type="checkbox" name="endless"> grow without end</label></div>
@@ -25,10 +25,10 @@ const CONTROLS = `
       <div class="grid" role="listbox" aria-label="Emoji"></div>
       <p class="hint">The DNA: 512 genes of 16 letters, one column per gene. Paint on it to change letters.</p>
       <canvas class="dna" width="512" height="16" tabindex="0" aria-label="DNA strip"></canvas>
-      <div class="row"><label>With <input type="search" name="partner" list="" placeholder="another emoji's name"></label>
+      <div class="bar"><label>With <input type="search" name="partner" list="" placeholder="another emoji's name"></label>
         <datalist></datalist><button data-do="cross">Cross</button></div>
       <label>Towards it <input type="range" name="mix" min="0" max="1" step="0.02" value="0"><output></output></label>
-      <div class="row"><label>Genes shared by names with <input type="search" name="group" value="letter"></label>
+      <div class="bar"><label>Genes shared by names with <input type="search" name="group" value="letter"></label>
         <label>over <select name="threshold"><option>0.5</option><option selected>0.7</option><option>0.9</option></select></label>
         <button data-do="inject">Inject</button><button data-do="clean">Own DNA</button></div>
     </div>
@@ -39,7 +39,7 @@ const STYLE = `
 @media(max-width:620px){.ncam{grid-template-columns:1fr}}
 .ncam .picture{width:100%;aspect-ratio:1;image-rendering:pixelated;border:1px solid var(--line);border-radius:8px;background:#fff;touch-action:none;cursor:crosshair}
 .ncam .status,.ncam .meter{margin:.3rem 0;font-size:.85em}.ncam .status{min-height:2.8em}.ncam .meter{font-variant-numeric:tabular-nums;opacity:.8}
-.ncam .row{display:flex;flex-wrap:wrap;gap:.4rem;align-items:center;margin:.35rem 0}
+.ncam .bar{display:flex;flex-wrap:wrap;gap:.4rem;align-items:center;margin:.35rem 0}
 .ncam label{display:flex;gap:.5rem;align-items:center;margin:.2rem 0}.ncam input[type=range]{flex:1;min-width:90px}
 .ncam output{min-width:3em;text-align:right;font-variant-numeric:tabular-nums}
 .ncam button,.ncam select,.ncam input[type=search]{font:inherit;padding:.25rem .6rem;border:1px solid var(--line);border-radius:6px;background:transparent;color:inherit}
