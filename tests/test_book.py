@@ -156,6 +156,7 @@ def test_the_readme_snippet_runs(tmp_path):
 # Every chapter runs with other parameters than its own, quickly, and its output says so.
 SMOKE = {
     "01_growth": ({"emoji": "🆒"}, "COOL_button"),
+    "03_subsets": ({"subsets": "emos", "sample": 4, "shown": 2}, "shipped: emos"),
     "live": ({"first": "🆒", "mutation_rate": 0.25}, "COOL_button"),
     "performance": ({"grid": 16, "steps": 2, "batch": 1}, "bmm eager"),
     "reproduce": ({"only_recorded": False}, "cifar10-dna-syn"),
