@@ -1,0 +1,92 @@
+"""The live manifold in a real JupyterLab: Python reads what the reader moves, and moves what the reader sees."""
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+
+import pytest
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+CELLS = [
+    "from ncamlib.widget import LiveManifold\nlive = LiveManifold()\nlive",
+    "from pathlib import Path\n"
+    "def follow(change):\n"
+    "    Path('seen.txt').write_text(f'{live.mutation_rate} {live.emoji}')\n"
+    "    live.steps_per_second = 77\n"
+    "live.observe(follow, ['mutation_rate', 'emoji'])",
+]
+BUTTON = ".ncam .grid button >> nth=3"
+
+
+@pytest.fixture
+def lab(tmp_path):
+    cell = {"cell_type": "code", "metadata": {}, "execution_count": None, "outputs": []}
+    cells = [{**cell, "id": f"c{i}", "source": source} for i, source in enumerate(CELLS)]
+    kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
+    notebook = {"cells": cells, "metadata": {"kernelspec": kernel}, "nbformat": 4, "nbformat_minor": 5}
+    (tmp_path / "live.ipynb").write_text(json.dumps(notebook))
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    options = [
+        "--allow-root",
+        "--no-browser",
+        f"--port={port}",
+        "--IdentityProvider.token=",
+        f"--notebook-dir={tmp_path}",
+    ]
+    environment = {**os.environ, "JUPYTER_CONFIG_DIR": str(tmp_path / "config")}
+    log = (tmp_path / "lab.log").open("w")
+    server = subprocess.Popen([sys.executable, "-m", "jupyterlab", *options], env=environment, stdout=log, stderr=log)
+    address = f"http://127.0.0.1:{port}"
+    for _ in range(120):
+        try:
+            urllib.request.urlopen(f"{address}/api", timeout=1).close()
+            break
+        except OSError:
+            time.sleep(0.5)
+    yield f"{address}/lab/tree/live.ipynb", tmp_path / "seen.txt"
+    server.terminate()
+    server.wait(timeout=30)
+    log.close()
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium")
+def test_traits_go_both_ways(lab):
+    pytest.importorskip("jupyterlab")
+    from playwright.sync_api import sync_playwright
+
+    url, seen = lab
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
+        page = browser.new_page(viewport={"width": 1300, "height": 900})
+        page.goto(url)
+        page.wait_for_selector(".jp-Notebook .jp-Cell", timeout=60_000)
+        page.wait_for_timeout(3000)  # the kernel starts
+        page.click("text=Run >> nth=0")
+        page.click("text=Run All Cells >> nth=0")
+        page.wait_for_selector(".ncam .picture", timeout=60_000)
+        page.wait_for_function("document.querySelector('.ncam .status').textContent.includes(' after ')")
+        page.wait_for_timeout(2000)  # the second cell has run
+        page.evaluate(
+            """() => {
+              const e = document.querySelector('.ncam [name=mutation]');
+              e.value = 0.4; e.dispatchEvent(new Event('input', { bubbles: true }));
+            }"""
+        )
+        page.wait_for_selector(BUTTON, timeout=60_000, state="attached")  # the kernel has sent the manifold
+        page.wait_for_function("document.querySelector('.ncam [name=speed]').value === '77'")
+        assert seen.read_text().split() == ["0.4", "#"]
+        page.evaluate("document.querySelectorAll('.ncam .grid button')[3].click()")
+        for _ in range(40):
+            if not seen.read_text().endswith("#"):
+                break
+            page.wait_for_timeout(250)
+        assert seen.read_text().startswith("0.4 ")
+        assert not seen.read_text().endswith("#")
+        browser.close()
