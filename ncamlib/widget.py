@@ -32,6 +32,7 @@ class LiveManifold(anywidget.AnyWidget):
     steps = traitlets.Int().tag(sync=True)
     seedlings = traitlets.List().tag(sync=True)
     manifold = traitlets.Dict().tag(sync=True)
+    encoder = traitlets.Dict().tag(sync=True)
 
     def __init__(self, experiment: str = "chars-dna-syn", first: str = "", **traits: Any):
         """`first`: emoji of the instant row, separated by spaces; evenly chosen ones unless told. Raises NcamError."""
@@ -39,7 +40,7 @@ class LiveManifold(anywidget.AnyWidget):
         images = datasets.emoji(header["images"])
         chosen = [images.index(key) for key in first.split()] or range(0, len(images), -(-len(images) // SEEDLINGS))
         emoji = ["".join(chr(int(p, 16)) for p in sequence.split("-")) for sequence in images.sequences]
-        self._file = assets.pack(model, images)
+        self._files = {"manifold": assets.pack(model, images), "encoder": assets.pack_encoder(model)}
         self._experiment = header["experiment"]["name"]
         leak = model.nca.leak().item()
         seedlings = [
@@ -53,20 +54,24 @@ class LiveManifold(anywidget.AnyWidget):
         ]
         traits = {"emoji": seedlings[0]["emoji"], "fire_rate": model.config.fire_rate, **traits}
         super().__init__(
-            steps=model.config.steps, seedlings=seedlings, manifold={"url": "", **assets.about(self._file)}, **traits
+            steps=model.config.steps,
+            seedlings=seedlings,
+            **{name: {"url": "", **assets.about(file)} for name, file in self._files.items()},
+            **traits,
         )
         self.on_msg(self._answer)
 
     def _answer(self, _: Any, content: dict[str, Any], __: Any) -> None:
-        if content.get("type") == "load":
-            self.send({"type": "manifold"}, [self._file])
+        if content.get("type") == "load" and content.get("file") in self._files:
+            self.send({"type": content["file"]}, [self._files[content["file"]]])
 
     def _repr_mimebundle_(self, **options: Any) -> Any:
         bundle = super()._repr_mimebundle_(**options)
         data = bundle[0] if isinstance(bundle, tuple) else bundle
         names = ("emoji", "code", "mutation_rate", "fire_rate", "steps_per_second", "playing", "seed", "steps")
-        properties = {name: getattr(self, name) for name in (*names, "seedlings", "manifold")}
-        url = f"../_static/live/{self._experiment}.safetensors"
-        properties["manifold"] = {**self.manifold, "url": url}
+        properties = {name: getattr(self, name) for name in (*names, "seedlings")}
+        for name in self._files:
+            url = f"../_static/live/{self._experiment}-{name}.safetensors"
+            properties[name] = {**getattr(self, name), "url": url}
         data["text/html"] = module.page(properties)
         return bundle

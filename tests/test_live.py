@@ -111,3 +111,17 @@ def test_the_committed_kernel_is_what_its_source_builds_to(tmp_path, file):
         results.append(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
     one, two = (json.loads(text)["state"] for text in results)
     assert max(abs(a - b) for a, b in zip(one, two, strict=True)) < 1e-4  # another compiler may round otherwise
+
+
+@needs_node
+def test_the_encoder_writes_the_same_dna(trained, tmp_path):
+    model, images = trained
+    (tmp_path / "encoder").write_bytes(assets.pack_encoder(model))
+    (tmp_path / "request").write_text(json.dumps({"picture": images.pixels[5].flatten().tolist()}))
+    command = [NODE, str(ENGINE), str(tmp_path / "encoder"), "-", str(tmp_path / "request")]
+    answer = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    with torch.no_grad():
+        embedding = model.encoder(images.pixels[5:6])[0]
+    torch.testing.assert_close(torch.tensor(answer["embedding"]), embedding, atol=1e-3, rtol=1e-3)
+    letters = assets.letters_of(model, images)[5].flatten()
+    assert (torch.tensor(answer["letters"]) == letters).float().mean() > 0.999

@@ -7,6 +7,9 @@ import threading
 from pathlib import Path
 
 import pytest
+from PIL import Image
+
+from ncamlib import datasets
 
 BUILT = Path(__file__).resolve().parent.parent / "_build" / "html"
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -193,6 +196,32 @@ def test_search_dna_cross_mix_and_injection(reader):
     reader.page.mouse.move(box["x"] + 300, box["y"] + 30, steps=20)
     reader.page.mouse.up()
     assert reader.trait("code") != code
+
+
+def test_a_picture_of_ones_own_is_read_and_grown(reader, tmp_path):
+    images = datasets.emoji("chars")
+    straight = images.pixels[images.index("💯")].clone()
+    straight[:3] /= straight[3:].clamp_min(1e-6)
+    path = tmp_path / "mine.png"
+    Image.fromarray((straight.permute(1, 2, 0) * 255).round().byte().numpy(), "RGBA").save(path)
+    reader.open_drawer()
+    reader.page.fill(".ncam [name=search]", "hundred")
+    known = reader.regrow(lambda: reader.page.click(".ncam .grid button:visible"))
+    letter = reader.regrow(lambda: reader.page.evaluate("document.querySelectorAll('.ncam .grid button')[40].click()"))
+    mine = reader.regrow(lambda: reader.page.set_input_files(".ncam [name=upload]", path))
+    assert difference(mine, known) < 3 < difference(letter, known)
+
+    (tmp_path / "broken.png").write_bytes(b"no picture")
+    reader.page.set_input_files(".ncam [name=upload]", tmp_path / "broken.png")
+    reader.page.wait_for_function("document.querySelector('.ncam .status').textContent.includes('not a picture')")
+
+
+def test_all_channels_are_shown_side_by_side(reader):
+    reader.grown()
+    reader.page.select_option(".ncam [name=channel]", "-2")
+    reader.page.wait_for_function("document.querySelector('.ncam .picture').width === 256")
+    reader.page.select_option(".ncam [name=channel]", "-1")
+    reader.page.wait_for_function("document.querySelector('.ncam .picture').width === 64")
 
 
 def test_a_link_reproduces_what_is_seen(reader, browser, address):

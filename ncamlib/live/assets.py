@@ -18,7 +18,7 @@ from ncamlib.autoencoder import NCAM
 from ncamlib.config import to_dict
 from ncamlib.errors import NcamError
 
-PARTS = ("code.from_", "predictor.")  # of a model's state; the encoder stays at home
+DECODER, ENCODER = ("code.from_", "predictor."), ("code.to_", "encoder.")  # parts of a model's state
 STANDARD = {"code": "dna", "decoder": "nca", "channels": 16, "hidden": 128, "norm": True, "letters": 16, "alphabet": 4}
 
 
@@ -34,15 +34,26 @@ def letters_of(model: NCAM, images: datasets.Images) -> Tensor:
     return torch.cat([model.encode(part).argmax(-1) for part in images.pixels.split(64)])
 
 
+def _part(model: NCAM, prefixes: tuple[str, ...]) -> dict[str, Tensor]:
+    state = {name: tensor.float() for name, tensor in model.state_dict().items() if name.startswith(prefixes)}
+    tensors = checkpoint.pack(state)
+    return {
+        name: t.flatten().contiguous() if name.endswith(".scale") else t.contiguous() for name, t in tensors.items()
+    }
+
+
+def pack_encoder(model: NCAM) -> bytes:
+    """What reads a picture and writes its DNA, as a safetensors file."""
+    return save(_part(model, ENCODER), {"ncam": "{}"})
+
+
 def pack(model: NCAM, images: datasets.Images) -> bytes:
-    """The model for the page, as a safetensors file. NcamError for a model that the page's kernel cannot run."""
+    """The decoder and the DNA of all images, as a safetensors file. NcamError for a model the page cannot run."""
     config = to_dict(model.config)
     for name, value in STANDARD.items():
         if config[name] != value:
             raise NcamError(f"the live page runs models with {name} = {value}, not {config[name]}")
-    state = {name: tensor.float() for name, tensor in model.state_dict().items() if name.startswith(PARTS)}
-    tensors = checkpoint.pack(state)
-    tensors["predictor.weight.scale"] = tensors["predictor.weight.scale"].flatten()
+    tensors = _part(model, DECODER)
     tensors["letters"] = pack_letters(letters_of(model, images))
     header = {
         "leak": model.nca.leak().item(),
@@ -52,7 +63,7 @@ def pack(model: NCAM, images: datasets.Images) -> bytes:
         "names": images.names,
         "emoji": ["".join(chr(int(p, 16)) for p in s.split("-")) for s in images.sequences],
     }
-    return save({name: tensor.contiguous() for name, tensor in tensors.items()}, {"ncam": json.dumps(header)})
+    return save(tensors, {"ncam": json.dumps(header)})
 
 
 @torch.no_grad()
@@ -68,9 +79,10 @@ def about(data: bytes) -> dict[str, Any]:
     return {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
 
 
-def write(experiment: str, folder: Path) -> Path:
-    """Pack a shipped model into `folder` for the built pages; returns the file."""
+def write(experiment: str, folder: Path) -> None:
+    """Pack a shipped model into `folder` for the built pages: EXPERIMENT-manifold and EXPERIMENT-encoder."""
     model, header = checkpoint.load_model(experiment)
-    file = folder / f"{header['experiment']['name']}.safetensors"
-    checkpoint.write_atomically(file, pack(model, datasets.emoji(header["images"])))
-    return file
+    name = header["experiment"]["name"]
+    packed = pack(model, datasets.emoji(header["images"]))
+    checkpoint.write_atomically(folder / f"{name}-manifold.safetensors", packed)
+    checkpoint.write_atomically(folder / f"{name}-encoder.safetensors", pack_encoder(model))

@@ -65,10 +65,11 @@ function linear(tensors, name, x) {
   const out = new Float32Array(rows);
   for (let r = 0, i = 0; r < rows; r++) {
     let a = 0, b = 0, c = 0, d = 0;
-    for (const end = i + columns; i < end; i += 4) {
-      const k = i - end + columns;
+    let k = 0;
+    for (; k + 4 <= columns; k += 4, i += 4) {
       a += data[i] * x[k]; b += data[i + 1] * x[k + 1]; c += data[i + 2] * x[k + 2]; d += data[i + 3] * x[k + 3];
     }
+    for (; k < columns; k++, i++) a += data[i] * x[k];
     out[r] = (a + b + (c + d)) * (scale ? scale[r] : 1) + bias[r];
   }
   return out;
@@ -111,6 +112,54 @@ export function predict(tensors, embedding) {
   return out.map((v, i) => v * (i < SIZES.w1 + SIZES.b1 ? first : second));
 }
 
+/** A convolution that keeps the size, zero padded; x is (inputs, side, side). */
+function convolve(tensors, name, x, side) {
+  const { shape: [outputs, inputs, size], data } = tensors[`${name}.weight`], bias = tensors[`${name}.bias`].data;
+  const cells = side * side, out = new Float32Array(outputs * cells), reach = size >> 1;
+  for (let o = 0, w = 0; o < outputs; o++) {
+    const to = out.subarray(o * cells, (o + 1) * cells).fill(bias[o]);
+    for (let c = 0; c < inputs; c++) for (let dy = -reach; dy <= reach; dy++) for (let dx = -reach; dx <= reach; dx++) {
+      const weight = data[w++];
+      for (let y = Math.max(0, -dy); y < Math.min(side, side - dy); y++) {
+        const from = c * cells + (y + dy) * side + dx, at = y * side;
+        for (let i = Math.max(0, -dx); i < Math.min(side, side - dx); i++) to[at + i] += weight * x[from + i];
+      }
+    }
+  }
+  return out;
+}
+
+/** Premultiplied RGBA (4, side, side) in [0, 1] -> embedding: the continuous encoder. */
+export function embed(tensors, image, side) {
+  let x = convolve(tensors, 'encoder.stem', image, side);
+  for (let block = 0; tensors[`encoder.body.${block}.inner.weight`]; block++) {
+    const name = `encoder.body.${block}`, leak = Math.exp(tensors[`${name}.leak.log`].data[0]);
+    const update = convolve(tensors, `${name}.outer`, relu(convolve(tensors, `${name}.inner`, x, side)), side);
+    x = x.map((v, i) => v + leak * update[i]);
+  }
+  const filters = x.length / side / side, n = side;
+  const means = new Float32Array(filters + 2 * filters * n + n * n), rows = filters, columns = rows + filters * n, cells = columns + filters * n;
+  for (let c = 0, i = 0; c < filters; c++) for (let y = 0; y < n; y++) for (let j = 0; j < n; j++, i++) {
+    means[c] += x[i] / n / n; means[rows + c * n + j] += x[i] / n; means[columns + c * n + y] += x[i] / n; means[cells + y * n + j] += x[i] / filters;
+  }
+  const centre = tensors['encoder.project.centre'].data, gain = tensors['encoder.project.gain'].data[0];
+  let e = linear(tensors, 'encoder.project', means.map((v, i) => (v - centre[i]) * gain));
+  for (let block = 0; tensors[`encoder.head.${block}.inner.weight`]; block++) e = residual(tensors, `encoder.head.${block}`, e);
+  return e;
+}
+
+/** Embedding -> the most probable letters: DNACode.encode of the library, made hard. */
+export function writeGenes(tensors, embedding) {
+  const out = new Uint8Array(16 * embedding.length);
+  embedding.forEach((value, g) => {
+    let x = linear(tensors, 'code.to_gene.0', [value]);
+    for (let block = 1; block <= 4; block++) x = residual(tensors, `code.to_gene.${block}`, x);
+    const logits = linear(tensors, 'code.to_logits', x);
+    for (let l = 0; l < 16; l++) for (let a = 1; a < 4; a++) if (logits[4 * l + a] > logits[4 * l + out[16 * g + l]]) out[16 * g + l] = a;
+  });
+  return out;
+}
+
 /** One automaton on a grid, in WebAssembly; `state` is [(H+2)*(W+2)][16] with a border of zeros. */
 export class Automaton {
   constructor(module, side) {
@@ -147,6 +196,15 @@ export class Automaton {
   step(leak, fireRate, seed, n = 1) {
     const limit = fireRate >= 1 ? ALL : Math.min(limitOf(fireRate), ALL - 1);
     for (let i = 0; i < n; i++) this.wasm.step(leak, seed, limit, this.time++);
+  }
+  /** All channels as a mosaic of four by four -> RGBA bytes of a picture four times as wide. */
+  mosaic(out) {
+    const { side } = this, tile = new Uint8ClampedArray(4 * side * side);
+    for (let c = 0; c < CHANNELS; c++) {
+      this.paint(tile, c);
+      for (let y = 0; y < side; y++) out.set(tile.subarray(4 * side * y, 4 * side * (y + 1)), 4 * (((c >> 2) * side + y) * 4 * side + (c & 3) * side));
+    }
+    return out;
   }
   /** Premultiplied RGBA over a background, or one channel on a diverging scale -> RGBA bytes. */
   paint(out, channel = -1, background = [255, 255, 255]) {

@@ -31,6 +31,7 @@ const CONTROLS = `
       <div class="bar"><label>Genes shared by names with <input type="search" name="group" value="letter"></label>
         <label>over <select name="threshold"><option>0.5</option><option selected>0.7</option><option>0.9</option></select></label>
         <button data-do="inject">Inject</button><button data-do="clean">Own DNA</button></div>
+      <label>A picture of your own <input type="file" name="upload" accept="image/*"></label>
     </div>
   </details>
 </div>`;
@@ -71,14 +72,15 @@ export function meanGenes(group, threshold) {
   return out;
 }
 
-async function load(model, progress) {
-  const { url, bytes: total, sha256 } = model.get('manifold');
+/** One of the files: 'manifold' (decoder and letters) or 'encoder'. */
+async function load(model, file, progress) {
+  const { url, bytes: total, sha256 } = model.get(file);
   if (!url) {  // in a notebook Python sends it
     return new Promise((resolve) => {
       model.on('msg:custom', (message, buffers) => {
-        if (message.type === 'manifold') { const b = buffers[0]; resolve(b.buffer.slice(b.byteOffset, b.byteOffset + b.byteLength)); }
+        if (message.type === file) { const b = buffers[0]; resolve(b.buffer.slice(b.byteOffset, b.byteOffset + b.byteLength)); }
       });
-      model.send({ type: 'load' });
+      model.send({ type: 'load', file });
     });
   }
   let response;
@@ -165,7 +167,7 @@ function render({ model, el }) {
     if (data || $('progress').hidden === false) return;
     $('progress').hidden = false;
     try {
-      const buffer = await load(model, (share) => { $('progress').value = share; });
+      const buffer = await load(model, 'manifold', (share) => { $('progress').value = share; });
       post({ type: 'manifold', buffer }, [buffer]);
     } catch (error) { say(error.message); $('progress').hidden = true; }
   }
@@ -187,6 +189,32 @@ function render({ model, el }) {
     if (code) { letters = unpackLetters({ shape: [1, own.length / 4], data: bytes(code) }, 0); pending = null; express(); }
   }
   let pending = model.get('code') || null;
+
+  /** The picture, fitted into a square, as premultiplied planes in [0, 1]. */
+  async function readPicture(chosen) {
+    const bitmap = await createImageBitmap(chosen), side = data.header.size, canvas = new OffscreenCanvas(side, side), c = canvas.getContext('2d');
+    const scale = side / Math.max(bitmap.width, bitmap.height), w = bitmap.width * scale, h = bitmap.height * scale;
+    c.imageSmoothingQuality = 'high';
+    c.drawImage(bitmap, (side - w) / 2, (side - h) / 2, w, h);
+    const pixels = c.getImageData(0, 0, side, side).data, out = new Float32Array(4 * side * side);
+    for (let i = 0; i < side * side; i++) {
+      const alpha = pixels[4 * i + 3] / 255;
+      for (let k = 0; k < 3; k++) out[k * side * side + i] = pixels[4 * i + k] / 255 * alpha;
+      out[3 * side * side + i] = alpha;
+    }
+    return out;
+  }
+  let image = null, encoder = null;
+  async function upload(chosen) {
+    try { image = await readPicture(chosen); } catch { say('This file is not a picture that the browser can read: choose a PNG or JPEG.'); return; }
+    say('Reading the picture...');
+    try {
+      if (!encoder) {
+        encoder = await load(model, 'encoder', () => {});
+        post({ type: 'encoder', buffer: encoder }, [encoder]);
+      } else post({ type: 'encode', image, side: data.header.size });
+    } catch (error) { encoder = null; say(error.message); }
+  }
 
   function drawDNA(shown) {
     const canvas = $('.dna'), c = canvas.getContext('2d'), image = c.createImageData(512, 16);
@@ -231,7 +259,13 @@ function render({ model, el }) {
     },
     clean: () => { letters = new Uint8Array(own); input('mix').value = 0; set('code', text(packLetters(letters))); say(name); express(); },
   };
-  function hurt(x, y) { post({ type: 'wound', x, y, radius: Number(input('radius').value) }); post({ type: 'set', more: until() }); play(true); }
+  function hurt(x, y) {
+    const side = Number(input('side').value);
+    x %= side; y %= side;
+    post({ type: 'wound', x, y, radius: Number(input('radius').value) });
+    post({ type: 'set', more: until() });
+    play(true);
+  }
 
   const sliders = { mutation: 'mutation_rate', fire: 'fire_rate', speed: 'steps_per_second' };
   const show = () => {
@@ -255,6 +289,7 @@ function render({ model, el }) {
     if (sliders[control]) set(sliders[control], Number(value));
     else if (control === 'mix' && data) { const two = other(); if (two) { post({ type: 'mix', one: letters, two, share: Number(value), factor: data.header.leak }); grow(); } }
     else if (control === 'search') for (const b of root.querySelectorAll('.grid button')) b.hidden = !b.dataset.name.includes(value.toLowerCase());
+    else if (control === 'upload') { if (e.target.files[0]) upload(e.target.files[0]); }
     else if (control === 'side') grow();
     else if (control === 'endless') { post({ type: 'set', more: until() }); if (value) play(true); }
     show();
@@ -286,7 +321,11 @@ function render({ model, el }) {
       if (message.rate !== null) root.dataset.rate = message.rate.toFixed(0);
       $('.meter').textContent = `step ${message.time}, ${root.dataset.rate ?? 0} steps per second`;
     } else if (message.type === 'loaded') loaded(message);
-    else if (message.type === 'done') { play(false); say(`${name} after ${message.time} steps. Paint on it to wound it; move a slider to grow it again.`); }
+    else if (message.type === 'encoder') post({ type: 'encode', image, side: data.header.size });
+    else if (message.type === 'encoded') {
+      own = message.letters; letters = new Uint8Array(own); name = 'your picture'; input('mix').value = 0;
+      set('code', text(packLetters(letters))); express();
+    } else if (message.type === 'done') { play(false); say(`${name} after ${message.time} steps. Paint on it to wound it; move a slider to grow it again.`); }
     else if (message.type === 'error') say(`The automaton stopped: ${message.text}. Reload the page to try again.`);
   };
   const frame = () => {
@@ -297,9 +336,11 @@ function render({ model, el }) {
   const observer = new IntersectionObserver(([entry]) => { visible = entry.isIntersecting; post({ type: 'set', playing: visible && model.get('playing') }); });
   observer.observe(root);
 
+  input('channel').append(Object.assign(document.createElement('option'), { textContent: 'all channels', value: -2 }));
   ['picture', 'red', 'green', 'blue', 'alpha', ...Array.from({ length: 12 }, (_, i) => `hidden ${i + 1}`)].forEach((label, i) => {
     input('channel').append(Object.assign(document.createElement('option'), { textContent: label, value: i - 1 }));
   });
+  input('channel').value = -1;
   seedlings.forEach(({ emoji, title }, i) => {
     const button = Object.assign(document.createElement('button'), { textContent: emoji, title: title.replaceAll('_', ' '), onclick: () => startSeedling(i) });
     button.dataset.i = i; button.setAttribute('aria-label', button.title);

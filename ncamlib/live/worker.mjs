@@ -1,6 +1,6 @@
 // The worker: holds decoder and automaton, steps at the asked rate, paints on request. Engine comes first.
 
-let module, automaton, tensors, leak = 0.1;
+let module, automaton, tensors, encoder, leak = 0.1;
 let fireRate = 1, seed = 0, speed = 30, playing = false, until = Infinity, steps = 0, since = 0, owed = 0, last = 0;
 const tick = new MessageChannel();
 
@@ -34,6 +34,8 @@ const handlers = {
     tensors = parsed.tensors;
     postMessage({ type: 'loaded', header: parsed.header, letters: tensors.letters });
   },
+  encoder({ buffer }) { encoder = parse(buffer).tensors; postMessage({ type: 'encoder' }); },
+  encode({ image, side }) { postMessage({ type: 'encoded', letters: writeGenes(encoder, embed(encoder, image, side)) }); },
   weights({ weights, factor }) { leak = factor; use(weights); },
   letters({ letters, factor, id }) {
     leak = factor;
@@ -60,10 +62,11 @@ const handlers = {
   plant({ x, y }) { automaton.plant(x, y); },
   frame({ channel, background }) {
     const side = automaton.side, now = performance.now();
-    const pixels = automaton.paint(new Uint8ClampedArray(4 * side * side), channel, background);
+    const all = channel === -2, shown = all ? 4 * side : side, bytes = new Uint8ClampedArray(4 * shown * shown);
+    const pixels = all ? automaton.mosaic(bytes) : automaton.paint(bytes, channel, background);
     const rate = now - since > 400 ? 1000 * steps / (now - since) : null;
     if (rate !== null) { steps = 0; since = now; }
-    postMessage({ type: 'frame', pixels, side, time: automaton.time, rate }, [pixels.buffer]);
+    postMessage({ type: 'frame', pixels, side: shown, time: automaton.time, rate }, [pixels.buffer]);
   },
 };
 
