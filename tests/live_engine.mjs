@@ -13,7 +13,7 @@ if (ask.picture) {
 }
 const letters = engine.mutate(engine.unpackLetters(tensors.letters, ask.image), ask.rate, ask.seed);
 const embedding = engine.decodeGenes(tensors, letters), weights = engine.predict(tensors, embedding);
-const automaton = new engine.Automaton(new WebAssembly.Module(fs.readFileSync(wasm)), ask.side);
+const automaton = new engine.Automaton(wasm === '-' ? null : new WebAssembly.Module(fs.readFileSync(wasm)), ask.side);
 automaton.weights = weights;
 automaton.step(header.leak, ask.fireRate, ask.seed, ask.steps);
 const out = { header, letters: [...letters], embedding: [...embedding], weights: [...weights], state: [...automaton.state] };

@@ -32,9 +32,9 @@ def file(trained, tmp_path_factory):
     return path
 
 
-def ask(file, **request):
+def ask(file, kernel=build.BINARY, **request):
     request = {"image": 3, "rate": 0.5, "seed": 7, "side": 64, "fireRate": 1, "steps": 64, **request}
-    command = [NODE, str(ENGINE), str(file), str(build.BINARY), json.dumps(request)]
+    command = [NODE, str(ENGINE), str(file), str(kernel), json.dumps(request)]
     return json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
 
 
@@ -57,10 +57,11 @@ def test_letters_are_the_same_for_a_seed(trained, file, rate):
 
 
 @needs_node
+@pytest.mark.parametrize("kernel", [build.BINARY, "-"], ids=["wasm", "plain"])
 @pytest.mark.parametrize(("fire_rate", "side"), [(1.0, 64), (0.5, 64), (1.0, 40)])
-def test_growth_agrees_with_the_library(trained, file, fire_rate, side):
+def test_growth_agrees_with_the_library(trained, file, fire_rate, side, kernel):
     model, _ = trained
-    answer = ask(file, fireRate=fire_rate, side=side)
+    answer = ask(file, kernel, fireRate=fire_rate, side=side)
     code = F.one_hot(torch.tensor(answer["letters"]).view(1, 512, 16), 4).float()
     with torch.no_grad():
         torch.testing.assert_close(torch.tensor(answer["embedding"]), model.code.decode(code)[0], atol=1e-4, rtol=1e-3)

@@ -160,10 +160,61 @@ export function writeGenes(tensors, embedding) {
   return out;
 }
 
-/** One automaton on a grid, in WebAssembly; `state` is [(H+2)*(W+2)][16] with a border of zeros. */
+/** What automaton.wasm exports, in plain JavaScript, for browsers without WebAssembly SIMD. */
+export function plainKernel() {
+  let height, width, cells, row, states, weights, buffer, maps;
+  const at = (y, x) => ((y + 1) * row + x + 1) * CHANNELS;
+  return {
+    get memory() { return { buffer }; },
+    init(h, w) {
+      height = h; width = w; cells = h * w; row = w + 2;
+      const size = (h + 2) * row * CHANNELS;
+      buffer = new ArrayBuffer(4 * (2 * size + WEIGHTS));
+      states = [new Float32Array(buffer, 0, size), new Float32Array(buffer, 4 * size, size)];
+      weights = new Float32Array(buffer, 8 * size, WEIGHTS);
+      maps = new Float32Array(cells * MAPS);
+    },
+    weights: () => weights.byteOffset,
+    state: () => states[0].byteOffset,
+    step(leak, seed, limit, t) {
+      const [x, y] = states, r = row * CHANNELS, c = CHANNELS;
+      const mean = new Float64Array(MAPS), square = new Float64Array(MAPS), hidden = new Float32Array(HIDDEN);
+      for (let j = 0, i = 0; j < height; j++) for (let k = 0; k < width; k++, i++) for (let q = 0; q < c; q++) {
+        const o = at(j, k) + q, m = i * MAPS + q;
+        maps[m] = x[o];
+        maps[m + c] = (x[o - r + c] - x[o - r - c] + x[o + r + c] - x[o + r - c] + 2 * (x[o + c] - x[o - c])) / 8;
+        maps[m + 2 * c] = (x[o + r - c] - x[o - r - c] + x[o + r + c] - x[o - r + c] + 2 * (x[o + r] - x[o - r])) / 8;
+      }
+      for (let i = 0; i < maps.length; i++) mean[i % MAPS] += maps[i] / cells;
+      for (let i = 0; i < maps.length; i++) square[i % MAPS] += (maps[i] - mean[i % MAPS]) ** 2 / cells;
+      const scale = square.map((v) => 1 / Math.sqrt(v + 1e-5));
+      y.set(x);
+      const key = mix((seed + Math.imul(t, GOLDEN)) >>> 0), [b1, w2, b2] = [SIZES.w1, SIZES.w1 + SIZES.b1, WEIGHTS - SIZES.b2];
+      for (let i = 0; i < cells; i++) {
+        if (limit !== ALL && mix(key ^ mix(i)) >= limit) continue;
+        const p = maps.subarray(i * MAPS, (i + 1) * MAPS);
+        for (let q = 0; q < MAPS; q++) p[q] = (p[q] - mean[q]) * scale[q];
+        for (let h = 0; h < HIDDEN; h++) {
+          let sum = weights[b1 + h];
+          for (let q = 0, w = h * MAPS; q < MAPS; q++) sum += weights[w + q] * p[q];
+          hidden[h] = sum > 0 ? sum : 0;
+        }
+        const o = at(Math.floor(i / width), i % width);
+        for (let q = 0; q < c; q++) {
+          let sum = weights[b2 + q];
+          for (let h = 0, w = w2 + q * HIDDEN; h < HIDDEN; h++) sum += weights[w + h] * hidden[h];
+          y[o + q] += leak * sum;
+        }
+      }
+      states.reverse();
+    },
+  };
+}
+
+/** One automaton on a grid, in WebAssembly, or in plain JavaScript if `module` is null; `state` is [(H+2)*(W+2)][16] with a border of zeros. */
 export class Automaton {
   constructor(module, side) {
-    this.wasm = new WebAssembly.Instance(module).exports;
+    this.wasm = module ? new WebAssembly.Instance(module).exports : plainKernel();
     this.side = side;
     this.wasm.init(side, side);
     this.seed();

@@ -108,17 +108,14 @@ function render({ model, el }) {
   el.append(root);
   const $ = (query) => root.querySelector(query), input = (name) => $(`[name="${name}"]`);
   const say = (sentence) => { $('.status').textContent = sentence; };
-  if (typeof WebAssembly !== 'object' || !WebAssembly.validate(bytes(WASM))) {
-    say('This browser lacks WebAssembly SIMD, which the automaton needs: any browser since 2021 (Safari 2023) has it.');
-    return () => {};
-  }
+  const fast = typeof WebAssembly === 'object' && WebAssembly.validate(bytes(WASM));
   const worker = new Worker(URL.createObjectURL(new Blob([WORKER], { type: 'text/javascript' })));
   const post = (message, transfer = []) => worker.postMessage(message, transfer);
   const seedlings = model.get('seedlings'), picture = $('.picture'), context = picture.getContext('2d');
   const still = matchMedia('(prefers-reduced-motion: reduce)').matches;
   let data = null, own = null, letters = null, partner = null, name = '', visible = true, waiting = false, gone = false;
 
-  post({ type: 'start', wasm: bytes(WASM).buffer });
+  post({ type: 'start', wasm: fast ? bytes(WASM).buffer : null });
   const set = (key, value) => { if (model.get(key) !== value) { model.set(key, value); model.save_changes(); } };
   const until = () => (input('endless').checked ? Infinity : data?.header.steps ?? model.get('steps'));
 
@@ -319,7 +316,7 @@ function render({ model, el }) {
       context.putImageData(new ImageData(message.pixels, message.side), 0, 0);
       root.dataset.time = message.time;
       if (message.rate !== null) root.dataset.rate = message.rate.toFixed(0);
-      $('.meter').textContent = `step ${message.time}, ${root.dataset.rate ?? 0} steps per second`;
+      $('.meter').textContent = `step ${message.time}, ${root.dataset.rate ?? 0} steps per second${fast ? '' : ' (slowly: no WebAssembly SIMD here)'}`;
     } else if (message.type === 'loaded') loaded(message);
     else if (message.type === 'encoder') post({ type: 'encode', image, side: data.header.size });
     else if (message.type === 'encoded') {

@@ -28,7 +28,7 @@ tick.port1.onmessage = () => {
 };
 
 const handlers = {
-  start({ wasm }) { module = new WebAssembly.Module(wasm); ensure(64); since = performance.now(); },
+  start({ wasm }) { module = wasm && new WebAssembly.Module(wasm); ensure(64); since = performance.now(); },
   manifold({ buffer }) {
     const parsed = parse(buffer);
     tensors = parsed.tensors;
