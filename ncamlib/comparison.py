@@ -74,7 +74,7 @@ def markdown(contenders: Sequence[Contender], errors: Sequence[float]) -> str:
     for contender, error in zip(contenders, errors, strict=True):
         paper, row = contender.experiment.paper_mse, recorded.get(contender.experiment.name)
         header = contender.header
-        budget = f"{header['step']:,} steps, {header['minutes']:.0f} min, {header['device'].split(',')[0]}"
+        budget = f"{header['step']:,} steps, {header['minutes']:.0f} min, {results.machine(header['device'])}"
         lines.append(
             f"| {contender.label} | {'–' if paper is None else f'{paper:.4f}'} | "
             f"{'–' if row is None else f'{row.mse:.4f}'} | {error:.4f} | {budget} |"

@@ -119,6 +119,11 @@ def summary() -> list[dict[str, Any]]:
     return rows
 
 
+def machine(device: str) -> str:
+    """A recorded device without its threads and trade marks, as a table shows it."""
+    return device.split(",")[0].replace("(R)", "").replace("(TM)", "").removesuffix(" Processor").strip()
+
+
 def markdown(rows: list[dict[str, Any]]) -> str:
     """The results as a Markdown table; experiments not yet trained show a dash."""
 
@@ -130,7 +135,7 @@ def markdown(rows: list[dict[str, Any]]) -> str:
         trained = row["mse"] is not None
         psnr, training = "–", "–"
         if trained:
-            psnr, device = f"{row['psnr']:.1f}", row["device"].split(",")[0]
+            psnr, device = f"{row['psnr']:.1f}", machine(row["device"])
             training = f"{row['train_steps']:,} steps, {row['minutes']:.0f} min, {device}, commit {row['commit'][:7]}"
         lines.append(f"| `{row['name']}` | {number(row['paper_mse'])} | {number(row['mse'])} | {psnr} | {training} |")
     return "\n".join(lines)
