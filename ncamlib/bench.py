@@ -24,7 +24,7 @@ from torch import Tensor
 from ncamlib import peers
 from ncamlib.config import from_dict
 from ncamlib.errors import NcamError
-from ncamlib.kernels import Weights, reference, rollout, select_backend
+from ncamlib.kernels import Weights, reference, rollout, select_backend, triton
 from ncamlib.provenance import project_root
 
 CHANNELS, HIDDEN = 16, 128
@@ -158,6 +158,7 @@ def peak_memory(variant: Variant, case: Case, given: tuple, device: torch.device
     """MiB that one run needs beyond its inputs, at its peak; None where the system does not tell."""
     gc.collect()
     if device.type == "cuda":
+        triton.forget()  # or the buffers of the warm-up would not count
         torch.cuda.reset_peak_memory_stats()
         before = torch.cuda.memory_allocated()
         run(variant, case, given)

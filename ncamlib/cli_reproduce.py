@@ -16,7 +16,7 @@ def reproduce(
     names: Annotated[list[str] | None, typer.Argument(metavar="[EXPERIMENT]...", help="All, unless named.")] = None,
     out: Annotated[Path, typer.Option(help="One folder per experiment; resumes what it holds.")] = Path("runs"),
     time_budget: Annotated[str | None, typer.Option(help="Shared among all, e.g. 25m.")] = None,
-    steps: Annotated[int | None, typer.Option(help="Optimiser steps of each, in place of the time budget.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Optimiser steps of each, where no time budget is given.")] = None,
     threads: Annotated[int | None, typer.Option(help="CPU threads.")] = None,
     device: Device = "auto",
     backend: Backend = "auto",

@@ -114,7 +114,7 @@ class LinearCode:
         self.mean = flat.mean(0)
         centred = flat - self.mean
         values, vectors = torch.linalg.eigh((centred @ centred.T).double())
-        kept = min(components, len(images) - 1)
+        kept = max(1, min(components, len(images) - 1))
         values, vectors = values[-kept:], vectors[:, -kept:]
         self.axes = (vectors / values.clamp_min(1e-12).sqrt()).float().T @ centred  # (K, C * H * W), orthonormal
 

@@ -66,7 +66,7 @@ def reproduce(
             if run.seconds < share if share else run.step < experiment.train.steps:
                 report(f"{label}: stopped; the same command continues")
                 return [*failed, *(e.name for e in chosen[i:])]
-            row = measure_run(run, folder)
+            row = _measured(run, folder) or measure_run(run, folder)
         except (NcamError, RuntimeError, OSError) as error:  # out of memory is a RuntimeError
             report(f"{label}: failed: {error}")
             failed.append(experiment.name)
@@ -74,6 +74,15 @@ def reproduce(
         paper = f", paper {experiment.paper_mse:.4f}" if experiment.paper_mse else ""
         report(f"{label}: MSE {row.mse:.4f}{paper}; {row.train_steps} steps in {row.minutes:.1f} minutes")
     return failed
+
+
+def _measured(run: Run, folder: Path) -> results.Result | None:
+    """The result that an earlier call wrote for this very run, if there is one."""
+    file = folder / RESULT_FILE
+    if not file.exists():
+        return None
+    row = from_dict(results.Result, json.loads(file.read_text(encoding="utf-8")))
+    return row if (row.train_steps, row.data_digest) == (run.step, run.images.digest) else None
 
 
 def measure_run(run: Run, folder: Path) -> results.Result:
@@ -100,6 +109,10 @@ def merge(folders: Sequence[Path], report: Callable[[str], None] = print) -> Non
         raise NcamError(f"there is no */{RESULT_FILE} in {', '.join(map(str, folders))}: run ncam reproduce first")
     for file in files:
         row = from_dict(results.Result, json.loads(file.read_text(encoding="utf-8")))
+        header = checkpoint.read(file.parent / MODEL_FILE, "model")[1]
+        if (header["step"], header["data_digest"]) != (row.train_steps, row.data_digest):
+            report(f"{row.experiment}: {file.parent} was trained on after it was measured: run ncam reproduce again")
+            continue
         known = results.load().get(row.experiment)
         if known and known.data_digest != row.data_digest:
             report(f"{row.experiment}: {file.parent} was trained on other images than the recorded result: left out")

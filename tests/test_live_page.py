@@ -4,6 +4,7 @@ import functools
 import http.server
 import shutil
 import threading
+import urllib.parse
 from pathlib import Path
 
 import pytest
@@ -225,17 +226,46 @@ def test_all_channels_are_shown_side_by_side(reader):
 
 
 def test_a_link_reproduces_what_is_seen(reader, browser, address):
+    """Also an emoji outside the instant row, and DNA that was edited."""
     reader.open_drawer()
-    reader.page.fill(".ncam [name=search]", "hundred")
+    reader.page.fill(".ncam [name=search]", "sos")
     reader.regrow(lambda: reader.page.click(".ncam .grid button:visible"))
-    shown = reader.regrow(lambda: reader.slide("mutation", 0.7))
-    parts = {name: reader.trait(trait) for name, trait in (("emoji", "emoji"), ("code", "code"), ("seed", "seed"))}
-    query = "&".join(f"{k}={str(v).replace('+', '%2B').replace('=', '%3D')}" for k, v in parts.items())
-    other = Reader(browser, f"{address}/book/live.html#{query}&mutation=0.7&fire=1")
+    own = reader.trait("code")
+    reader.page.fill(".ncam [name=partner]", "hundred_points")
+    reader.regrow(lambda: reader.press("cross"))
+    shown = reader.regrow(lambda: reader.slide("mutation", 0.3))
+    code = reader.trait("code")
+    assert code != own
+    query = urllib.parse.urlencode(
+        {"emoji": reader.trait("emoji"), "code": code, "mutation": 0.3, "fire": 1, "seed": 0}
+    )
+    other = Reader(browser, f"{address}/book/live.html#{query}")
     other.page.wait_for_selector(".ncam .grid button", timeout=30_000, state="attached")
     other.page.wait_for_timeout(1500)
+    assert (other.trait("code"), other.trait("emoji")) == (code, "🆘")
     assert other.regrow(lambda: other.press("restart")) == shown
+    assert other.regrow(lambda: other.slide("mutation", 0)) != shown
+    other.open_drawer()
+    other.press("clean")
+    assert other.trait("code") == own
     other.page.close()
+
+
+def test_a_damaged_link_is_explained(browser, address):
+    opened = Reader(browser, f"{address}/book/live.html#emoji=%F0%9F%86%98&code=***")
+    opened.page.wait_for_function("document.querySelector('.ncam .status').textContent.includes('damaged')")
+    assert not opened.errors
+    opened.page.close()
+
+
+def test_dna_can_be_edited_from_the_keyboard(reader):
+    reader.open_drawer()
+    before = reader.trait("code")
+    reader.page.focus(".ncam .dna")
+    reader.page.keyboard.press("ArrowRight")
+    assert "gene 2, letter 1" in reader.status()
+    reader.regrow(lambda: reader.page.keyboard.press("Space"))
+    assert reader.trait("code") != before
 
 
 def test_from_a_file_the_embedded_automata_grow_and_the_rest_is_explained(browser):

@@ -91,9 +91,16 @@ def test_merge_keeps_the_better_and_never_mixes_images(tmp_path, chosen, checkou
     assert checkpoint.shipped(NAMES[0]).read_bytes() == (run / NAMES[0] / MODEL_FILE).read_bytes()
 
     file = run / NAMES[0] / reproduce.RESULT_FILE
+    # A model that went on training after it was measured is not shipped under the old number.
+    tensors, header = checkpoint.read(run / NAMES[0] / MODEL_FILE, "model")
+    checkpoint.write(run / NAMES[0] / MODEL_FILE, tensors, {**header, "step": 99})
+    reproduce.merge([run], said.append)
+    assert "was trained on after it was measured" in said[-1]
+    checkpoint.write(run / NAMES[0] / MODEL_FILE, tensors, header)
+
     for change, expected in (
         ({"mse": first.mse * 2}, "no better"),
-        ({"mse": first.mse / 2, "data_digest": "other"}, "other images"),
+        ({"mse": first.mse / 2, "data_digest": "other"}, "was trained on after"),
         ({"mse": first.mse / 2}, "recorded, was"),
     ):
         file.write_text(json.dumps({**dataclasses.asdict(first), **change}))

@@ -190,6 +190,13 @@ class _Plan:
 
 
 _PLANS: dict[tuple, _Plan] = {}
+MAX_PLANS = 8  # buffers and graphs are kept for the shapes of a training; the oldest goes first
+
+
+def forget() -> None:
+    """Give back the buffers and graphs that are kept for the next call of the same shape."""
+    _PLANS.clear()
+    torch.cuda.empty_cache()
 
 
 class _Rollout(torch.autograd.Function):
@@ -206,6 +213,8 @@ class _Rollout(torch.autograd.Function):
         if plan is None:
             plan = _Plan(*key)
             if graph:
+                while len(_PLANS) >= MAX_PLANS:
+                    del _PLANS[next(iter(_PLANS))]
                 _PLANS[key] = plan
         weights = [t.detach().contiguous() for t in (w1, b1, w2, b2, leak)]
         if not plan.weights:

@@ -20,6 +20,7 @@ from ncamlib.errors import NcamError
 
 DECODER, ENCODER = ("code.from_", "predictor."), ("code.to_", "encoder.")  # parts of a model's state
 STANDARD = {"code": "dna", "decoder": "nca", "channels": 16, "hidden": 128, "norm": True, "letters": 16, "alphabet": 4}
+STANDARD |= {"leak": True, "embedding": 512, "image_channels": 4, "slices": True}
 
 
 def pack_letters(letters: Tensor) -> Tensor:

@@ -230,6 +230,7 @@ export class Automaton {
     this.time = 0;
   }
   plant(x, y) {
+    if (x < 0 || y < 0 || x >= this.side || y >= this.side) return;
     const at = ((y + 1) * (this.side + 2) + x + 1) * CHANNELS;
     this.state.fill(1, at + 3, at + CHANNELS);
   }

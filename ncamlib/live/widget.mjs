@@ -3,7 +3,7 @@
 
 const COLOURS = ['#2a78b5', '#e08020', '#4c9f70', '#c44e8a', '#d8d8d8'];
 const CONTROLS = `
-<div class="stage"><canvas class="picture" tabindex="0" width="64" height="64" role="img"></canvas>
+<div class="stage"><canvas class="picture" width="64" height="64" role="img"></canvas>
 <p class="meter"></p><p class="status" role="status"></p></div>
 <div class="panel">
   <div class="bar seedlings" role="group" aria-label="Emoji to begin with"></div>
@@ -23,7 +23,7 @@ const CONTROLS = `
     <div class="loaded" hidden>
       <label>Search <input type="search" name="search" placeholder="part of a name"></label>
       <div class="grid" role="listbox" aria-label="Emoji"></div>
-      <p class="hint">The DNA: 512 genes of 16 letters, one column per gene. Paint on it to change letters.</p>
+      <p class="hint">The DNA: 512 genes of 16 letters, one column per gene. Paint on it, or use the arrow keys and space, to change letters.</p>
       <canvas class="dna" width="512" height="16" tabindex="0" aria-label="DNA strip"></canvas>
       <div class="bar"><label>With <input type="search" name="partner" list="" placeholder="another emoji's name"></label>
         <datalist></datalist><button data-do="cross">Cross</button></div>
@@ -125,15 +125,18 @@ function render({ model, el }) {
     if (still) { post({ type: 'step', n: Math.min(until(), 64) }); play(false); } else play(true);
     picture.setAttribute('aria-label', `${name}, grown from one pixel` + (letters && model.get('mutation_rate') > 0 ? `, ${Math.round(100 * model.get('mutation_rate'))}% of its letters replaced` : ''));
   }
+  let epoch = 0;  // a 'done' of an older growth comes too late
   function play(on) {
     set('playing', on);
-    post({ type: 'set', playing: on && visible });
+    post({ type: 'set', playing: on && visible, epoch: on ? ++epoch : epoch });
     $('[data-do=play]').textContent = on ? 'Pause' : 'Play';
   }
   function express() {  // letters -> weights -> growth
     if (!data) return;
-    const mutated = mutate(letters, model.get('mutation_rate'), model.get('seed'));
-    post({ type: 'letters', letters: mutated, factor: data.header.leak });
+    const damage = (code) => mutate(code, model.get('mutation_rate'), model.get('seed')), mutated = damage(letters);
+    const share = Number(input('mix').value), two = share > 0 ? other() : null;
+    if (two) post({ type: 'mix', one: mutated, two: damage(two), share, factor: data.header.leak });
+    else post({ type: 'letters', letters: mutated, factor: data.header.leak });
     drawDNA(mutated);
     grow();
   }
@@ -148,17 +151,28 @@ function render({ model, el }) {
     say(name);
     express();
   }
-  function startSeedling(i) {
+  let current = 0;
+  function startSeedling(i, clicked = true) {
     const { emoji, title, weights, leak } = seedlings[i];
+    current = i;
     for (const b of root.querySelectorAll('.seedlings button')) b.setAttribute('aria-pressed', b.dataset.i === String(i));
     if (data) { choose(find(emoji)); return; }
     name = title.replaceAll('_', ' ');
-    set('emoji', emoji);
+    if (clicked) { asked = { emoji, code: '' }; set('code', ''); set('emoji', emoji); }
     post({ type: 'weights', weights: fromHalf(bytes(weights).buffer, 0, WEIGHTS), factor: leak });
     say(name);
     grow();
   }
   const find = (key) => Math.max(data.header.emoji.indexOf(key), data.header.names.indexOf(key));
+  function useCode(code) {  // from a link or from Python; '' is the emoji's own
+    try {
+      const found = code ? unpackLetters({ shape: [1, own.length / 4], data: bytes(code) }, 0) : new Uint8Array(own);
+      if (code && bytes(code).length !== own.length / 4) throw new Error();
+      letters = found;
+      set('code', text(packLetters(letters)));
+      express();
+    } catch { say('The DNA in this link is damaged: the emoji grows from its own.'); }
+  }
 
   async function fetchManifold() {
     if (data || $('progress').hidden === false) return;
@@ -176,16 +190,17 @@ function render({ model, el }) {
       const button = Object.assign(document.createElement('button'), { textContent: data.header.emoji[i], title: n.replaceAll('_', ' ') });
       Object.assign(button.dataset, { index: i, name: n.toLowerCase() });
       button.setAttribute('role', 'option'); button.setAttribute('aria-label', button.title);
+      button.tabIndex = i ? -1 : 0;
       button.onclick = () => choose(i);
       $('.grid').append(button);
       list.append(Object.assign(document.createElement('option'), { value: n }));
     });
-    const wanted = find(model.get('emoji'));
+    const { emoji, code } = asked, wanted = find(emoji);
     choose(wanted < 0 ? 0 : wanted);
-    const code = pending ?? '';
-    if (code) { letters = unpackLetters({ shape: [1, own.length / 4], data: bytes(code) }, 0); pending = null; express(); }
+    if (code) useCode(code);
   }
-  let pending = model.get('code') || null;
+  // What a link or Python asked for before the manifold was there; a click on a seedling replaces it.
+  let asked = { emoji: model.get('emoji'), code: model.get('code') };
 
   /** The picture, fitted into a square, as premultiplied planes in [0, 1]. */
   async function readPicture(chosen) {
@@ -274,9 +289,12 @@ function render({ model, el }) {
     'change:fire_rate': () => { show(); grow(); },
     'change:steps_per_second': () => { show(); post({ type: 'set', speed: model.get('steps_per_second') }); },
     'change:seed': () => { if (data) express(); else grow(); },
-    'change:playing': () => { $('[data-do=play]').textContent = model.get('playing') ? 'Pause' : 'Play'; post({ type: 'set', playing: model.get('playing') && visible }); },
-    'change:emoji': () => { if (!data) return; const i = find(model.get('emoji')); if (i >= 0 && data.header.names[i].replaceAll('_', ' ') !== name) choose(i); },
-    'change:code': () => { if (data && model.get('code') && model.get('code') !== text(packLetters(letters))) { letters = unpackLetters({ shape: [1, own.length / 4], data: bytes(model.get('code')) }, 0); express(); } },
+    'change:playing': () => { if (model.get('playing')) post({ type: 'set', epoch, wake: until() }); $('[data-do=play]').textContent = model.get('playing') ? 'Pause' : 'Play'; post({ type: 'set', playing: model.get('playing') && visible }); },
+    'change:emoji': () => { if (!data) { asked = { emoji: model.get('emoji'), code: '' }; if (asked.emoji !== seedlings[current].emoji) fetchManifold(); return; } const i = find(model.get('emoji')); if (i >= 0 && data.header.names[i].replaceAll('_', ' ') !== name) choose(i); },
+    'change:code': () => {
+      const code = model.get('code');
+      if (!data) { asked.code = code; if (code) fetchManifold(); } else if (code !== text(packLetters(letters))) useCode(code);
+    },
   };
   for (const [event, handler] of Object.entries(react)) model.on(event, handler);
 
@@ -284,11 +302,11 @@ function render({ model, el }) {
   root.addEventListener('input', (e) => {
     const { name: control, value } = e.target;
     if (sliders[control]) set(sliders[control], Number(value));
-    else if (control === 'mix' && data) { const two = other(); if (two) { post({ type: 'mix', one: letters, two, share: Number(value), factor: data.header.leak }); grow(); } }
+    else if (control === 'mix' && data) { if (other()) express(); else e.target.value = 0; }
     else if (control === 'search') for (const b of root.querySelectorAll('.grid button')) b.hidden = !b.dataset.name.includes(value.toLowerCase());
     else if (control === 'upload') { if (e.target.files[0]) upload(e.target.files[0]); }
     else if (control === 'side') grow();
-    else if (control === 'endless') { post({ type: 'set', more: until() }); if (value) play(true); }
+    else if (control === 'endless') { post({ type: 'set', more: until() }); if (e.target.checked) play(true); }
     show();
   });
   $('details').addEventListener('toggle', () => { if ($('details').open) fetchManifold(); });
@@ -297,7 +315,7 @@ function render({ model, el }) {
   picture.addEventListener('pointerdown', (e) => { down = true; picture.setPointerCapture(e.pointerId); hurt(...where(e, picture, picture.width, picture.height)); });
   picture.addEventListener('pointermove', (e) => { if (down) hurt(...where(e, picture, picture.width, picture.height)); });
   picture.addEventListener('pointerup', () => { down = false; });
-  picture.addEventListener('dblclick', (e) => { const [x, y] = where(e, picture, picture.width, picture.height); post({ type: 'plant', x: Math.floor(x), y: Math.floor(y) }); });
+  picture.addEventListener('dblclick', (e) => { const [x, y] = where(e, picture, picture.width, picture.height); const side = Number(input('side').value); post({ type: 'plant', x: Math.floor(x) % side, y: Math.floor(y) % side }); });
   let brush = null;
   const paintDNA = (e) => {
     const [g, l] = where(e, $('.dna'), 512, 16).map(Math.floor), i = 16 * g + l;
@@ -308,6 +326,25 @@ function render({ model, el }) {
   $('.dna').addEventListener('pointerdown', (e) => { brush = null; paintDNA(e); $('.dna').setPointerCapture(e.pointerId); });
   $('.dna').addEventListener('pointermove', (e) => { if (brush !== null) paintDNA(e); });
   $('.dna').addEventListener('pointerup', () => { if (brush !== null) { brush = null; express(); } });
+
+  const cursor = [0, 0];
+  $('.dna').addEventListener('keydown', (e) => {
+    const move = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }[e.key];
+    if (!move && e.key !== ' ') return;
+    e.preventDefault();
+    if (move) { cursor[0] = Math.min(511, Math.max(0, cursor[0] + move[0])); cursor[1] = Math.min(15, Math.max(0, cursor[1] + move[1])); }
+    const i = 16 * cursor[0] + cursor[1];
+    if (!move) { letters[i] = (letters[i] + 1) & 3; set('code', text(packLetters(letters))); express(); }
+    say(`gene ${cursor[0] + 1}, letter ${cursor[1] + 1}: ${'CGAT'[letters[i]]}`);
+  });
+  $('.grid').addEventListener('keydown', (e) => {
+    const move = { ArrowLeft: -1, ArrowRight: 1, Home: -Infinity, End: Infinity }[e.key], shown = [...root.querySelectorAll('.grid button:not([hidden])')];
+    if (!move || !shown.length) return;
+    e.preventDefault();
+    const to = shown[Math.min(shown.length - 1, Math.max(0, shown.indexOf(e.target) + move))];
+    for (const b of shown) b.tabIndex = b === to ? 0 : -1;
+    to.focus();
+  });
 
   worker.onmessage = ({ data: message }) => {
     if (message.type === 'frame') {
@@ -322,7 +359,7 @@ function render({ model, el }) {
     else if (message.type === 'encoded') {
       own = message.letters; letters = new Uint8Array(own); name = 'your picture'; input('mix').value = 0;
       set('code', text(packLetters(letters))); express();
-    } else if (message.type === 'done') { play(false); say(`${name} after ${message.time} steps. Paint on it to wound it; move a slider to grow it again.`); }
+    } else if (message.type === 'done' && message.epoch === epoch) { play(false); say(`${name} after ${message.time} steps. Paint on it to wound it; move a slider to grow it again.`); }
     else if (message.type === 'error') say(`The automaton stopped: ${message.text}. Reload the page to try again.`);
   };
   const frame = () => {
@@ -330,7 +367,7 @@ function render({ model, el }) {
     if (visible && !waiting) { waiting = true; post({ type: 'frame', channel: Number(input('channel').value), background: [255, 255, 255] }); }
     requestAnimationFrame(frame);
   };
-  const observer = new IntersectionObserver(([entry]) => { visible = entry.isIntersecting; post({ type: 'set', playing: visible && model.get('playing') }); });
+  const observer = new IntersectionObserver((entries) => { visible = entries.at(-1).isIntersecting; post({ type: 'set', playing: visible && model.get('playing') }); });
   observer.observe(root);
 
   input('channel').append(Object.assign(document.createElement('option'), { textContent: 'all channels', value: -2 }));
@@ -345,9 +382,11 @@ function render({ model, el }) {
   });
   $('[data-do=load]').textContent = `Load all emoji (${(model.get('manifold').bytes / 1e6).toFixed(1)} MB)`;
   show();
-  const first = seedlings.findIndex((s) => s.emoji === model.get('emoji'));
-  startSeedling(Math.max(0, first));
-  if (pending || first < 0 || model.get('mutation_rate') > 0) fetchManifold();
+  const first = seedlings.findIndex((s) => [s.emoji, s.title].includes(asked.emoji));
+  const begin = model.get('playing');
+  startSeedling(Math.max(0, first), false);
+  if (!begin) play(false);
+  if (asked.code || (first < 0 && asked.emoji) || model.get('mutation_rate') > 0) fetchManifold();
   requestAnimationFrame(frame);
   return () => { gone = true; observer.disconnect(); worker.terminate(); };
 }

@@ -1,7 +1,7 @@
 // The worker: holds decoder and automaton, steps at the asked rate, paints on request. Engine comes first.
 
 let module, automaton, tensors, encoder, leak = 0.1;
-let fireRate = 1, seed = 0, speed = 30, playing = false, until = Infinity, steps = 0, since = 0, owed = 0, last = 0;
+let fireRate = 1, seed = 0, speed = 30, playing = false, until = Infinity, steps = 0, epoch = 0, since = 0, owed = 0, last = 0;
 const tick = new MessageChannel();
 
 function ensure(side) {
@@ -22,7 +22,7 @@ tick.port1.onmessage = () => {
   last = now;
   const n = Math.min(Math.floor(owed), until - automaton.time);
   if (n > 0) { automaton.step(leak, fireRate, seed, n); steps += n; owed -= n; }
-  if (automaton.time >= until) { playing = false; postMessage({ type: 'done', time: automaton.time }); return; }
+  if (automaton.time >= until) { playing = false; postMessage({ type: 'done', time: automaton.time, epoch }); return; }
   if (n > 0) tick.port2.postMessage(0);
   else setTimeout(() => tick.port2.postMessage(0), 3);
 };
@@ -51,6 +51,8 @@ const handlers = {
     if ('fireRate' in values) fireRate = values.fireRate;
     if ('seed' in values) seed = values.seed >>> 0;
     if ('speed' in values) speed = values.speed;
+    if ('epoch' in values) epoch = values.epoch;
+    if ('wake' in values && automaton.time >= until) until = automaton.time + values.wake;  // go on after the end
     if ('until' in values) until = values.until;
     if ('more' in values) until = automaton.time + values.more;
     if ('side' in values) ensure(values.side);
