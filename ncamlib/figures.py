@@ -73,7 +73,8 @@ def growth_strip(frames: Tensor, titles: Sequence[Any], targets: Tensor) -> Any:
     import matplotlib.pyplot as plt
 
     rows, columns = len(targets), len(titles) + 1
-    height = 0.9 * rows + 0.25
+    top = 0.05 + 0.2 * max(str(title).count("\n") + 1 for title in titles)
+    height = 0.9 * rows + top
     figure, axes = plt.subplots(rows, columns, figsize=(0.9 * columns, height), squeeze=False)
     for row, target in enumerate(targets):
         for axis, image in zip(axes[row], [*frames[:, row], target], strict=True):
@@ -82,7 +83,7 @@ def growth_strip(frames: Tensor, titles: Sequence[Any], targets: Tensor) -> Any:
             axis.spines[:].set_color("0.8")
     for axis, title in zip(axes[0], [*titles, "target"], strict=True):
         axis.set_title(str(title), fontsize=9)
-    figure.subplots_adjust(left=0.003, right=0.997, top=1 - 0.25 / height, bottom=0.005, wspace=0.05, hspace=0.05)
+    figure.subplots_adjust(left=0.003, right=0.997, top=1 - top / height, bottom=0.005, wspace=0.05, hspace=0.05)
     return figure
 
 

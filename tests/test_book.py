@@ -156,6 +156,11 @@ def test_the_readme_snippet_runs(tmp_path):
 # Every chapter runs with other parameters than its own, quickly, and its output says so.
 SMOKE = {
     "01_growth": ({"emoji": "🆒"}, "COOL_button"),
+    "02_encodings": ({"sample": 3, "shown": 2}, "DNA-SYN 16-512"),
+    "04_genetic_engineering": ({"group_b": "Santa", "targets": "🍕", "thresholds": "0.6"}, "Santa: "),
+    "05_ablation": ({"retrain": True, "minutes": 0.03, "dataset": "chars", "sample": 4, "shown": 2}, "Trained afresh"),
+    "07_single_nca": ({"emoji": "🆒"}, "1 picture"),
+    "08_beyond": ({"sample": 4, "shown": 3, "factor": 2}, "never seen"),
     "03_subsets": ({"subsets": "emos", "sample": 4, "shown": 2}, "shipped: emos"),
     "live": ({"first": "🆒", "mutation_rate": 0.25}, "COOL_button"),
     "performance": ({"grid": 16, "steps": 2, "batch": 1}, "bmm eager"),
