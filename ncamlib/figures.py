@@ -177,7 +177,8 @@ def image_rows(rows: Sequence[tuple[str, Tensor]]) -> Any:
     """Figs 5 and 6: labelled rows of images, each (N, 3 or 4, H, W). Returns a matplotlib figure."""
     import matplotlib.pyplot as plt
 
-    columns, label = max(len(images) for _, images in rows), 1.1
+    columns = max(len(images) for _, images in rows)
+    label = 0.2 + 0.085 * max(len(name) for name, _ in rows)  # inches
     width, height = 0.8 * columns + label, 0.8 * len(rows)
     figure, axes = plt.subplots(len(rows), columns, figsize=(width, height), squeeze=False)
     for line, (name, images) in zip(axes, rows, strict=True):
