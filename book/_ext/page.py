@@ -26,7 +26,9 @@ def block_math(writer: Any, node: nodes.Element) -> None:
     raise nodes.SkipNode
 
 
-def drop_repeated_scripts(app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: Any) -> None:
+def drop_repeated_scripts(
+    app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: Any
+) -> None:
     """The theme emits one inline script twice, and its constants may not be declared again."""
     seen, kept = set(), []
     for script in context.get("script_files", []):

@@ -23,10 +23,21 @@ def _processor() -> str:
 def key() -> str:
     """A hash over everything but the notebooks that decides what they show."""
     digest = hashlib.sha256((ROOT / "constraints.txt").read_bytes())
-    digest.update(_processor().encode())  # other vectors round otherwise, and the live page checks a digest
-    patterns = [("ncamlib", "*"), ("checkpoints", "*"), ("figures", "*.json"), ("figures", "*.csv")]
+    digest.update(
+        _processor().encode()
+    )  # other vectors round otherwise, and the live page checks a digest
+    patterns = [
+        ("ncamlib", "*"),
+        ("checkpoints", "*"),
+        ("figures", "*.json"),
+        ("figures", "*.csv"),
+    ]
     for folder, pattern in patterns:
-        for file in sorted(f for f in (ROOT / folder).rglob(pattern) if f.is_file() and "__pycache__" not in f.parts):
+        for file in sorted(
+            f
+            for f in (ROOT / folder).rglob(pattern)
+            if f.is_file() and "__pycache__" not in f.parts
+        ):
             digest.update(file.relative_to(ROOT).as_posix().encode() + file.read_bytes())
     return digest.hexdigest()
 
@@ -36,6 +47,8 @@ if __name__ == "__main__":
     stamp = cache / "ncamlib-key"
     if cache.exists() and (not stamp.exists() or stamp.read_text() != key()):
         shutil.rmtree(cache)
-        shutil.rmtree(cache.parent / ".doctrees", ignore_errors=True)  # or Sphinx would not look at the pages again
+        shutil.rmtree(
+            cache.parent / ".doctrees", ignore_errors=True
+        )  # or Sphinx would not look at the pages again
     cache.mkdir(parents=True, exist_ok=True)
     stamp.write_text(key())
