@@ -5,6 +5,7 @@ unless said otherwise.
 """
 
 import io
+import itertools
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -138,7 +139,8 @@ def mutation_curves(curves: dict[str, Sequence[tuple[float, float]]]) -> Any:
     import matplotlib.pyplot as plt
 
     figure, axis = plt.subplots(figsize=(5.5, 3.2))
-    for (name, curve), style in zip(curves.items(), ("o-", "s--", "^:", "d-."), strict=False):
+    styles = itertools.cycle(("o-", "s--", "^:", "d-."))
+    for (name, curve), style in zip(curves.items(), styles, strict=False):
         axis.plot(*zip(*curve, strict=True), style, label=name, markersize=4)
     axis.axvline(0.5, color="0.7", linewidth=1, zorder=0)
     axis.set(xlabel="mutation rate", ylabel="MSE", yscale="log")
