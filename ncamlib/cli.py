@@ -29,6 +29,7 @@ app = typer.Typer(
 app.add_typer(cli_data.app, name="data")
 app.command()(cli_reproduce.reproduce)
 app.command()(cli_reproduce.merge)
+app.command()(cli_reproduce.trials)
 
 
 @app.command("list")

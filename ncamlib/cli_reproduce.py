@@ -9,6 +9,7 @@ import typer
 from ncamlib import datasets
 from ncamlib.cli_options import Backend, DataDir, Device, choose_backend, parse_duration
 from ncamlib.config import Experiment
+from ncamlib.experiments import experiment
 from ncamlib.provenance import pick_device
 
 
@@ -39,6 +40,25 @@ def reproduce(
     if failed:
         typer.echo(f"not finished: {', '.join(failed)}", err=True)
         raise typer.Exit(1)
+
+
+def trials(
+    bases: Annotated[list[str] | None, typer.Argument(metavar="[EXPERIMENT]...", help="All, unless named.")] = None,
+    out: Annotated[Path, typer.Option(help="One folder per trial.")] = Path("runs/trials"),
+    time_budget: Annotated[str, typer.Option(help="Of each trial.")] = "4m",
+    threads: Annotated[int, typer.Option(help="CPU threads.")] = 1,
+    device: Device = "auto",
+    data_dir: DataDir = None,
+) -> None:
+    """Train a base experiment with one setting changed at a time, and record what each change did."""
+    from ncamlib import trials as recipe
+
+    torch.set_num_threads(threads)
+    for name in bases or recipe.TRIALS:
+        base = experiment(name)
+        folder = data_dir if base.images == "cifar10" else None
+        images = datasets.load(base.images, base.model.image_size, base.model.image_channels, folder)
+        recipe.run(name, out, pick_device(device), images, parse_duration(time_budget), typer.echo)
 
 
 def merge(folders: Annotated[list[Path], typer.Argument(help="The --out folders of `ncam reproduce`.")]) -> None:

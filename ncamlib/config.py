@@ -34,6 +34,7 @@ class ModelConfig:
     norm: bool = True  # instance norm of the perceived maps
     fire_rate: float = 0.5  # 0.5: stochastic update (STO); 1: synchronous (SYN)
     steps: int = 48  # of the automaton; open
+    second_layer_start: float = 0.1  # size of its predicted second layer at the start, in 1 / sqrt(fan in); open
 
     def __post_init__(self) -> None:
         choice("decoder", self.decoder, ("nca", "conv"))

@@ -14,9 +14,13 @@ from ncamlib.config import ModelConfig
 from ncamlib.kernels import Weights
 from ncamlib.nca import weight_shapes
 
-# How large a predicted weight is at the start, relative to 1 / sqrt(fan in). A second layer at
-# full scale makes the state explode over the steps and training never recovers.
-START = {"w1": 1.0, "b1": 1.0, "w2": 0.1, "b2": 0.0}
+
+def _start(config: ModelConfig) -> dict[str, float]:
+    """How large a predicted weight is at the start, in its unit.
+
+    A second layer at full size makes the state grow without bounds over the steps.
+    """
+    return {"w1": 1.0, "b1": 1.0, "w2": config.second_layer_start, "b2": 0.0}
 
 
 def _units(shapes: dict[str, tuple[int, ...]]) -> dict[str, float]:
@@ -28,8 +32,8 @@ def _units(shapes: dict[str, tuple[int, ...]]) -> dict[str, float]:
 def start_weights(config: ModelConfig) -> dict[str, Tensor]:
     """Random weights of one automaton, as large as the predictor's first ones."""
     shapes = weight_shapes(config)
-    units = _units(shapes)
-    return {name: torch.randn(shape) * START[name] * units[name] for name, shape in shapes.items()}
+    units, start = _units(shapes), _start(config)
+    return {name: torch.randn(shape) * start[name] * units[name] for name, shape in shapes.items()}
 
 
 class Predictor(nn.Module):
@@ -44,10 +48,10 @@ class Predictor(nn.Module):
         super().__init__()
         self.shapes = weight_shapes(config)
         self.body = nn.Sequential(*(fcb(config.embedding, config.leak) for _ in range(config.predictor_fcbs)))
-        units = _units(self.shapes)
+        units, sizes_at_start = _units(self.shapes), _start(config)
         self.sizes = {name: math.prod(shape) for name, shape in self.shapes.items()}
         unit = torch.cat([torch.full((n,), units[name]) for name, n in self.sizes.items()])
-        start = torch.cat([torch.full((n,), START[name]) for name, n in self.sizes.items()])
+        start = torch.cat([torch.full((n,), sizes_at_start[name]) for name, n in self.sizes.items()])
         self.register_buffer("unit", unit, persistent=False)
         # At the start half of the variance is common to all images (the bias), half their own.
         start *= 0.5**0.5

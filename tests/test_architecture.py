@@ -21,7 +21,7 @@ LAYERS = [
     {"checkpoint", "evaluate"},
     {"run", "results"},
     {"train", "figures"},
-    {"cli_options", "bench", "reproduce", "comparison", "sliders", "live"},
+    {"cli_options", "bench", "reproduce", "comparison", "sliders", "live", "trials"},
     {"cli_data", "cli_reproduce", "widget"},
     {"cli"},
 ]

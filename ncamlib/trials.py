@@ -1,0 +1,158 @@
+"""Small trials of the recipe: what a change of one setting does within the same few minutes.
+
+Every trial trains a base experiment with one setting changed, on the same images and the same time, and is
+recorded in `figures/trials.json`, from which the book renders its table. Single short runs: they choose a
+recipe, they prove nothing.
+"""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ncamlib import checkpoint
+from ncamlib.config import Experiment, Stage, from_dict, to_dict
+from ncamlib.datasets import Images
+from ncamlib.errors import NcamError, choice
+from ncamlib.evaluate import measure
+from ncamlib.experiments import CURRICULUM, experiment
+from ncamlib.provenance import project_root
+from ncamlib.results import machine
+from ncamlib.run import MODEL_FILE
+from ncamlib.train import Diverged, train
+
+MEASURED = 1000  # images of a fixed sample, where the set is larger
+
+Change = Callable[[Experiment], Experiment]
+
+
+def _train(**fields: Any) -> Change:
+    return lambda base: replace(base, train=replace(base.train, **fields))
+
+
+def _model(**fields: Any) -> Change:
+    return lambda base: replace(base, model=replace(base.model, **fields))
+
+
+def _curriculum(*stages: tuple[float, int], per_cell: float = 0.5) -> Change:
+    """Grids until these shares of the time; `per_cell` steps for every cell of a side, also at full size."""
+    parts = tuple(Stage(until, grid, round(per_cell * grid)) for until, grid in stages)
+
+    def change(base: Experiment) -> Experiment:
+        model = replace(base.model, steps=round(per_cell * base.model.image_size))
+        return replace(base, model=model, train=replace(base.train, curriculum=parts))
+
+    return change
+
+
+# Base experiment -> what each trial changes, in words.
+TRIALS: dict[str, dict[str, Change]] = {
+    "chars-dna-syn": {
+        "the recipe": _train(),
+        "the recipe, seed 1": _train(seed=1),
+        "the recipe, seed 2": _train(seed=2),
+        "learning rate 1e-3": _train(learning_rate=1e-3),
+        "learning rate 3e-3": _train(learning_rate=3e-3),
+        "learning rate 1.2e-2": _train(learning_rate=1.2e-2),
+        "batch 8": _train(batch=8),
+        "batch 32": _train(batch=32),
+        "EMA 0.98": _train(ema=0.98),
+        "64×64 from the start": _curriculum(),
+        "32×32 for half, then 64×64": _curriculum((0.5, 32)),
+        "32×32 for 60%, then 48, 64": _curriculum((0.6, 32), (0.8, 48)),
+        "steps: 3/4 of the side": _curriculum(*CURRICULUM, per_cell=0.75),
+        "steps: 3/8 of the side": _curriculum(*CURRICULUM, per_cell=0.375),
+        "second layer starts at full size": _model(second_layer_start=1.0),
+        "second layer starts at zero": _model(second_layer_start=0.0),
+        "mutation rate from 0 to 0.5": _train(mutation=(0.0, 0.5)),
+    },
+    "cifar10-dna-syn": {
+        "the recipe": _train(),
+        "batch 32": _train(batch=32),
+        "batch 16": _train(batch=16),
+        "batch 16, 16×16 for 40%, then 24, 32": lambda base: _curriculum((0.4, 16), (0.7, 24))(_train(batch=16)(base)),
+    },
+}
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One recorded trial; the errors are None where the training diverged."""
+
+    base: str
+    change: str
+    mse: float | None  # at 50% mutation
+    mse_clean: float | None  # codes as encoded
+    train_steps: int
+    minutes: float
+    seed: int
+    device: str
+    commit: str
+    data_digest: str
+    note: str
+
+
+def path() -> Path:
+    """Where the trials are recorded."""
+    return project_root() / "figures" / "trials.json"
+
+
+def load() -> list[Trial]:
+    """The recorded trials, in the order of the table."""
+    if not path().exists():
+        return []
+    rows = [from_dict(Trial, row) for row in json.loads(path().read_text(encoding="utf-8"))]
+    known = [(base, change) for base, changes in TRIALS.items() for change in changes]
+    return sorted(rows, key=lambda row: known.index((row.base, row.change)))
+
+
+def run(
+    base: str,
+    out: Path,
+    device: torch.device,
+    images: Images,
+    budget: float,
+    report: Callable[[str], None] = print,
+) -> None:
+    """Train, measure and record every trial of a base experiment that is not recorded yet; `budget` seconds each."""
+    done = {(row.base, row.change) for row in load()}
+    for number, (label, change) in enumerate(TRIALS[choice("trials", base, TRIALS)].items()):
+        if (base, label) in done:
+            continue
+        chosen, folder = change(experiment(base)), out / f"{base}-{number}"
+        try:
+            header = train(chosen, images, folder, device, budget, quiet=True).header()
+            model, _ = checkpoint.load_model(folder / MODEL_FILE, device)
+            sample = images.sample(MEASURED)
+            mse, clean = measure(model, sample).mse, measure(model, sample, mutation_rate=0.0).mse
+            if header["minutes"] * 60 < 0.98 * budget:
+                raise NcamError(f"the trial '{label}' was stopped: the same command continues")
+        except Diverged:
+            header, mse, clean = checkpoint.read(folder / MODEL_FILE, "model")[1], None, None
+        keys = ("minutes", "device", "commit", "data_digest", "note")
+        row = Trial(
+            base, label, mse, clean, header["step"], seed=chosen.train.seed, **{key: header[key] for key in keys}
+        )
+        content = json.dumps([to_dict(r) for r in [*load(), row]], indent=1, ensure_ascii=False) + "\n"
+        checkpoint.write_atomically(path(), content.encode())
+        report(f"{base}, {label}: " + ("diverged" if mse is None else f"MSE {mse:.4f}, clean {clean:.4f}"))
+
+
+def markdown(rows: Sequence[Trial]) -> str:
+    """The trials as a Markdown table."""
+
+    def number(value: float | None) -> str:
+        return "diverged" if value is None else f"{value:.4f}"
+
+    lines = ["| trial | optimiser steps | MSE, 50% mutation | MSE, clean codes |", "|---|--:|--:|--:|"]
+    last = None
+    for row in rows:
+        if row.base != last:
+            where = f"{row.minutes:.0f} min each, {machine(row.device)}, commit {row.commit[:7]}"
+            lines.append(f"| **`{row.base}`**, {where} | | | |")
+        last = row.base
+        lines.append(f"| {row.change} | {row.train_steps:,} | {number(row.mse)} | {number(row.mse_clean)} |")
+    return "\n".join(lines)
