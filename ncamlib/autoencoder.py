@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from ncamlib.baseline import ConvDecoder
 from ncamlib.config import ModelConfig
 from ncamlib.dna import ContinuousCode, DNACode, draw_mutation, mutate
-from ncamlib.encoder import Encoder
+from ncamlib.encoder import Codebook, Encoder
 from ncamlib.kernels import Fire, Weights
 from ncamlib.nca import NCA, draw_fire, seed
 from ncamlib.predictor import Predictor, start_weights
@@ -72,14 +72,17 @@ class Grower(nn.Module):
         return torch.stack(states)
 
 
-class NCAM(Grower):
-    """The auto-encoder. `forward` grows images from images; its parts can be used one by one."""
+class Autoencoder(Grower):
+    """A model with codes. A saved one may have a codebook of the images it was trained on in place of its encoder."""
+
+    encoder: Encoder | None
+    codes: Codebook | None
 
     def __init__(self, config: ModelConfig):
         super().__init__(config)
         self.encoder = Encoder(config)
+        self.codes = None
         self.code = DNACode(config) if config.code == "dna" else ContinuousCode()
-        self.predictor = Predictor(config)
 
     @torch.no_grad()
     def start(self, images: Tensor, generator: torch.Generator) -> None:
@@ -89,9 +92,21 @@ class NCAM(Grower):
             with torch.enable_grad():
                 self.code.start(generator)
 
+    def embed(self, images: Tensor) -> Tensor:
+        """(B, image_channels, image_size, image_size) -> embedding (B, E)."""
+        return (self.codes if self.encoder is None else self.encoder)(images)
+
     def encode(self, images: Tensor) -> Tensor:
         """(B, image_channels, image_size, image_size) -> code: (B, E), or (B, E, L, A) letter probabilities."""
-        return self.code.encode(self.encoder(images))
+        return self.code.encode(self.embed(images))
+
+
+class NCAM(Autoencoder):
+    """The auto-encoder. `forward` grows images from images; its parts can be used one by one."""
+
+    def __init__(self, config: ModelConfig):
+        super().__init__(config)
+        self.predictor = Predictor(config)
 
     def decode(self, code: Tensor) -> Weights:
         """Code -> the weights of one automaton per sample."""
@@ -115,16 +130,12 @@ class NCAM(Grower):
         return self.nca.visible(state)
 
 
-class ConvAutoencoder(Grower):
+class ConvAutoencoder(Autoencoder):
     """The same encoder and code with an ordinary decoder: nothing grows, the image is there at once."""
 
     def __init__(self, config: ModelConfig):
         super().__init__(config)
-        self.encoder = Encoder(config)
-        self.code = DNACode(config) if config.code == "dna" else ContinuousCode()
         self.decoder = ConvDecoder(config)
-
-    start, encode = NCAM.start, NCAM.encode
 
     def forward(
         self,

@@ -1,7 +1,7 @@
 """Checkpoints: safetensors with a JSON header; nothing is pickled, nothing half written.
 
 Two kinds share the format: `training` (everything that resuming needs, full precision) and `model`
-(what using it needs, half precision, the largest matrices in 8 bits per row).
+(what using it needs, half precision, large matrices in 8 bits per row, the encoder or a codebook in its place).
 """
 
 import json
@@ -15,15 +15,16 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from ncamlib.autoencoder import Grower, build
+from ncamlib.autoencoder import Autoencoder, Grower, build
 from ncamlib.config import ModelConfig, from_dict, to_dict
+from ncamlib.encoder import Codebook
 from ncamlib.errors import NcamError
 from ncamlib.experiments import experiment
 from ncamlib.provenance import project_root
 
 VERSION = 1
 HEADER = "ncam"
-INT8_FROM = 1_000_000  # matrices with at least so many entries are stored in 8 bits
+INT8_FROM = 200_000  # matrices with at least so many entries are stored in 8 bits
 SCALE = ".scale"
 
 
@@ -82,7 +83,9 @@ def pack(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     """Half precision, and 8 bits with a scale per row for large matrices."""
     packed = {}
     for name, tensor in tensors.items():
-        if tensor.ndim == 2 and tensor.numel() >= INT8_FROM:
+        if not tensor.is_floating_point():
+            packed[name] = tensor
+        elif tensor.ndim == 2 and tensor.numel() >= INT8_FROM:
             scale = tensor.abs().amax(1, keepdim=True).clamp_min(1e-12) / 127
             packed[name] = (tensor / scale).round().to(torch.int8)
             packed[name + SCALE] = scale
@@ -92,7 +95,8 @@ def pack(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _unpack(packed: dict[str, Tensor]) -> dict[str, Tensor]:
-    plain = {name: tensor.float() for name, tensor in packed.items() if not name.endswith(SCALE)}
+    plain = {name: tensor for name, tensor in packed.items() if not name.endswith(SCALE)}
+    plain = {name: tensor if tensor.dtype == torch.int64 else tensor.float() for name, tensor in plain.items()}
     for name, tensor in packed.items():
         if name.endswith(SCALE):
             plain[name.removesuffix(SCALE)] *= tensor
@@ -101,7 +105,7 @@ def _unpack(packed: dict[str, Tensor]) -> dict[str, Tensor]:
 
 def save_model(path: Path, model: Grower, header: dict[str, Any]) -> None:
     """Save what using the model needs, in half precision."""
-    state = {name: tensor.detach().cpu().float() for name, tensor in model.state_dict().items()}
+    state = {name: tensor.detach().cpu() for name, tensor in model.state_dict().items()}
     write(path, pack(state), {"kind": "model", "model": to_dict(model.config), **header})
 
 
@@ -124,6 +128,10 @@ def load_model(path: Path | str, device: torch.device | str = "cpu") -> tuple[Gr
     """The model of a `model` checkpoint or of a shipped experiment, ready to use, and its header."""
     path = shipped(str(path))
     packed, header = read(path, "model")
-    model = build(from_dict(ModelConfig, header.get("model", {})))
-    load_state(model, _unpack(packed), path)
+    model, state = build(from_dict(ModelConfig, header.get("model", {}))), _unpack(packed)
+    if "codes.keys" in state:
+        model.codes = Codebook(*state["codes.embeddings"].shape)
+    if isinstance(model, Autoencoder) and not any(name.startswith("encoder.") for name in state):
+        model.encoder = None
+    load_state(model, state, path)
     return model.to(device).eval().requires_grad_(False), header

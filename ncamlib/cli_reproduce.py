@@ -18,6 +18,7 @@ def reproduce(
     out: Annotated[Path, typer.Option(help="One folder per experiment; resumes what it holds.")] = Path("runs"),
     time_budget: Annotated[str | None, typer.Option(help="Shared among all, e.g. 25m.")] = None,
     steps: Annotated[int | None, typer.Option(help="Optimiser steps of each, where no time budget is given.")] = None,
+    more: Annotated[bool, typer.Option("--more", help="Train the shipped checkpoints further.")] = False,
     threads: Annotated[int | None, typer.Option(help="CPU threads.")] = None,
     device: Device = "auto",
     backend: Backend = "auto",
@@ -36,7 +37,7 @@ def reproduce(
         folder = data_dir if experiment.images == "cifar10" else None
         return datasets.load(experiment.images, experiment.model.image_size, experiment.model.image_channels, folder)
 
-    failed = reproduction.reproduce(chosen, out, place, load, parse_duration(time_budget), steps, typer.echo)
+    failed = reproduction.reproduce(chosen, out, place, load, parse_duration(time_budget), steps, more, typer.echo)
     if failed:
         typer.echo(f"not finished: {', '.join(failed)}", err=True)
         raise typer.Exit(1)

@@ -3,12 +3,15 @@
 B batch, C filters, H W pixels, E embedding.
 """
 
+import hashlib
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ncamlib.blocks import cb1, cb3, fcb
 from ncamlib.config import ModelConfig
+from ncamlib.errors import NcamError
 
 
 def slice_means(maps: Tensor) -> Tensor:
@@ -75,3 +78,43 @@ class Encoder(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Images (B, image_channels, H, W) -> embedding (B, E)."""
         return self.head(self.project(self.means(images)))
+
+
+def _key(image: Tensor) -> int:
+    """What an image is found by: 64 bits of the SHA-256 of its pixels in 8 bits."""
+    pixels = (image * 255).round().to(torch.uint8).cpu().contiguous().numpy().tobytes()
+    return int.from_bytes(hashlib.sha256(pixels).digest()[:8], "little", signed=True)
+
+
+class Codebook(nn.Module):
+    """The embeddings of known images, in place of the encoder that made them.
+
+    (B, image_channels, H, W) -> (B, E); NcamError for an image that is not in it.
+    """
+
+    def __init__(self, images: int, embedding: int):
+        super().__init__()
+        self.register_buffer("keys", torch.zeros(images, dtype=torch.int64))
+        self.register_buffer("embeddings", torch.zeros(images, embedding))
+
+    @classmethod
+    @torch.no_grad()
+    def of(cls, encoder: nn.Module, images: Tensor) -> "Codebook":
+        """What `encoder` makes of images (N, image_channels, H, W)."""
+        device = next(encoder.parameters()).device
+        embeddings = torch.cat([encoder(part.to(device)) for part in images.split(64)])
+        book = cls(*embeddings.shape)
+        book.keys.copy_(torch.tensor([_key(image) for image in images]))
+        book.embeddings.copy_(embeddings)
+        return book.to(device)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Look up images (B, image_channels, H, W) -> (B, E)."""
+        rows = {key: row for row, key in enumerate(self.keys.tolist())}
+        found = [rows.get(_key(image)) for image in images]
+        if None in found:
+            raise NcamError(
+                f"this model was saved without its encoder, with the codes of {len(rows)} images that it was trained "
+                "on: for other pictures take one with an encoder, for instance chars-dna-syn or full-dna-syn"
+            )
+        return self.embeddings[found]

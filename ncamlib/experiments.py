@@ -114,3 +114,10 @@ PRIORITY: dict[str, float] = {
     "full-dna-sto-robust": 3,
     "lizard-single-sto": 0.2,
 }
+
+# Models that are shipped with their encoder: those that readers give pictures of their own, or that a chapter shows
+# pictures they were not trained on. The others carry the codes of their images, which is less.
+WITH_ENCODER = frozenset(
+    {"full-dna-syn", "full-dna-sto", "chars-dna-syn", "cifar10-dna-syn", "cifar10-ce-syn"}
+    | {name for name in EXPERIMENTS if name.startswith("variety-")}
+)

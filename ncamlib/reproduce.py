@@ -1,6 +1,7 @@
 """Trains and measures many experiments unattended, and merges what several runs have found.
 
-Each experiment has its folder: the checkpoints, `result.json`, `loss.csv` and a sheet of 24 reconstructions.
+Each experiment has its folder: the checkpoints (training, model, shipped), `result.json`, `loss.csv` and a sheet of
+24 reconstructions.
 """
 
 import json
@@ -12,17 +13,21 @@ from pathlib import Path
 import torch
 
 from ncamlib import checkpoint, results
+from ncamlib.autoencoder import Autoencoder, Grower
 from ncamlib.config import Experiment, from_dict, to_dict
 from ncamlib.datasets import Images
+from ncamlib.encoder import Codebook
 from ncamlib.errors import NcamError
 from ncamlib.evaluate import reconstruct
-from ncamlib.experiments import EXPERIMENTS, PRIORITY
+from ncamlib.experiments import EXPERIMENTS, PRIORITY, WITH_ENCODER
 from ncamlib.figures import enlarge, sheet, to_picture
 from ncamlib.run import MODEL_FILE, Run
 from ncamlib.train import train
 
 RESULT_FILE, LOSS_FILE, SHEET_FILE = "result.json", "loss.csv", "reconstructions.png"
+SHIPPED_FILE = "shipped.safetensors"  # the deployable checkpoint, from which the result is measured
 SHOWN = 24  # reconstructions on the sheet
+CODES = 512  # of a data set that readers may not have, the codes of so many images are shipped too
 
 
 def in_order(names: Sequence[str]) -> list[Experiment]:
@@ -46,12 +51,14 @@ def reproduce(
     load: Callable[[Experiment], Images],
     budget: float | None = None,
     steps: int | None = None,
+    more: bool = False,
     report: Callable[[str], None] = print,
 ) -> list[str]:
     """Train and measure each experiment in `out`, going on where an earlier call was cut off.
 
-    The budget (seconds) is shared among all; without one each takes `steps` optimiser steps, or its own
-    number. An experiment that fails is reported and does not stop the others. Returns the names that failed.
+    With `more`, a run starts from the weights of the shipped checkpoint, where there is one. The budget (seconds)
+    is shared among all; without one each takes `steps` optimiser steps, or its own number. An experiment that fails
+    is reported and does not stop the others. Returns the names that failed.
     """
     seconds, failed = shares(chosen, budget) if budget else {}, []
     for i, experiment in enumerate(chosen):
@@ -61,7 +68,9 @@ def reproduce(
         try:
             images = load(experiment)
             report(f"{label}: {len(images)} images")
-            run = train(experiment, images, folder, device, seconds.get(experiment.name))
+            known = checkpoint.shipped(experiment.name)
+            start = known if more and known.exists() else None
+            run = train(experiment, images, folder, device, seconds.get(experiment.name), start=start)
             share = seconds.get(experiment.name)
             if run.seconds < share if share else run.step < experiment.train.steps:
                 report(f"{label}: stopped; the same command continues")
@@ -82,21 +91,40 @@ def _measured(run: Run, folder: Path) -> results.Result | None:
     if not file.exists():
         return None
     row = from_dict(results.Result, json.loads(file.read_text(encoding="utf-8")))
-    return row if (row.train_steps, row.data_digest) == (run.step, run.images.digest) else None
+    return row if (row.train_steps, row.data_digest) == (run.header()["step"], run.images.digest) else None
 
 
 def measure_run(run: Run, folder: Path) -> results.Result:
     """Measure a finished run from its deployable checkpoint and write all that is kept of it."""
     model, header = checkpoint.load_model(folder / MODEL_FILE, run.model.device)
+    checkpoint.save_model(
+        folder / SHIPPED_FILE, deployable(model, run.images, run.experiment.name in WITH_ENCODER), header
+    )
+    model, header = checkpoint.load_model(folder / SHIPPED_FILE, run.model.device)
     row = results.measure_all(model, run.images, header)
     checkpoint.write_atomically(folder / RESULT_FILE, (json.dumps(to_dict(row), indent=1) + "\n").encode())
-    lines = [f"{step},{loss:.6g}" for step, loss in enumerate(run.losses, 1)]
+    first = header["step"] - len(run.losses) + 1
+    lines = [f"{step},{loss:.6g}" for step, loss in enumerate(run.losses, first)]
     checkpoint.write_atomically(folder / LOSS_FILE, ("step,mse\n" + "\n".join(lines) + "\n").encode())
     shown = torch.linspace(0, len(run.images) - 1, min(SHOWN, len(run.images))).round().long()
     targets = run.images.pixels[shown]
     pairs = torch.stack([targets, reconstruct(model, targets).cpu()], 1).flatten(0, 1)  # target, grown, target, ...
     to_picture(sheet(enlarge(pairs, 2), columns=8)).save(folder / SHEET_FILE)
     return row
+
+
+def deployable(model: Grower, images: Images, encoder: bool = False) -> Grower:
+    """The model as it is shipped: with the codes of its images in place of the encoder, unless that is needed.
+
+    Of a data set that does not come with the package, the codes of a fixed random few are added.
+    """
+    if not isinstance(model, Autoencoder) or model.encoder is None:
+        return model
+    if not images.sequences and len(images) > 1:
+        model.codes = Codebook.of(model.encoder, images.sample(CODES).pixels)
+    elif not encoder:
+        model.codes, model.encoder = Codebook.of(model.encoder, images.pixels), None
+    return model
 
 
 def merge(folders: Sequence[Path], report: Callable[[str], None] = print) -> None:
@@ -109,7 +137,7 @@ def merge(folders: Sequence[Path], report: Callable[[str], None] = print) -> Non
         raise NcamError(f"there is no */{RESULT_FILE} in {', '.join(map(str, folders))}: run ncam reproduce first")
     for file in files:
         row = from_dict(results.Result, json.loads(file.read_text(encoding="utf-8")))
-        header = checkpoint.read(file.parent / MODEL_FILE, "model")[1]
+        header = checkpoint.read(file.parent / SHIPPED_FILE, "model")[1]
         if (header["step"], header["data_digest"]) != (row.train_steps, row.data_digest):
             report(f"{row.experiment}: {file.parent} was trained on after it was measured: run ncam reproduce again")
             continue
@@ -121,7 +149,10 @@ def merge(folders: Sequence[Path], report: Callable[[str], None] = print) -> Non
         else:
             shipped = checkpoint.shipped(row.experiment)
             shipped.parent.mkdir(exist_ok=True)
-            shutil.copyfile(file.parent / MODEL_FILE, shipped)
-            shutil.copyfile(file.parent / LOSS_FILE, shipped.with_suffix(".csv"))
+            shutil.copyfile(file.parent / SHIPPED_FILE, shipped)
+            losses, curve = (file.parent / LOSS_FILE).read_text(), shipped.with_suffix(".csv")
+            if header["earlier"] and curve.exists():  # the curve goes on where the earlier one ended
+                losses = curve.read_text() + losses.split("\n", 1)[1]
+            checkpoint.write_atomically(curve, losses.encode())
             results.record(row)
             report(f"{row.experiment}: {row.mse:.4f} recorded" + (f", was {known.mse:.4f}" if known else ""))

@@ -33,6 +33,7 @@ class Run:
     step: int = 0
     seconds: float = 0.0  # spent training, over all resumptions
     losses: list[float] = field(default_factory=list)  # one per step
+    earlier: list[dict[str, Any]] = field(default_factory=list)  # the trainings that it started from
 
     def header(self) -> dict[str, Any]:
         """The run's provenance, as it is written into checkpoints and results."""
@@ -44,8 +45,9 @@ class Run:
             "image_count": len(self.images),
             "note": self.images.note,
             "data_digest": self.images.digest,
-            "step": self.step,
-            "minutes": round(self.seconds / 60, 2),
+            "step": self.step + sum(part["step"] for part in self.earlier),  # of the whole training, as the minutes
+            "minutes": round(self.seconds / 60 + sum(part["minutes"] for part in self.earlier), 2),
+            "earlier": self.earlier,
             "device": device_name(device),
             "backend": select_backend(state),
             "commit": commit(),
@@ -62,7 +64,7 @@ class Run:
             tensors |= {f"optimiser.{names[i]}.{key}": value for key, value in moments.items()}
         tensors["generator"] = self.generator.get_state()
         tensors["losses"] = torch.tensor(self.losses, dtype=torch.float64)
-        header = {**self.header(), "seconds": self.seconds}
+        header = {**self.header(), "seconds": self.seconds, "own_steps": self.step}
         checkpoint.write(folder / TRAINING_FILE, tensors, {"kind": "training", **header})
         checkpoint.save_model(folder / MODEL_FILE, self.average or self.model, self.header())
 
@@ -93,9 +95,28 @@ class Run:
         self.optimiser.load_state_dict(state)
         self.generator.set_state(tensors["generator"])
         self.losses = tensors["losses"].tolist()
-        self.step, self.seconds = header["step"], header["seconds"]
+        self.earlier = header.get("earlier", [])
+        self.step, self.seconds = header.get("own_steps", header["step"]), header["seconds"]
         before, now = to_dict(saved.train), to_dict(self.experiment.train)
         return [f"{name} {before[name]} -> {now[name]}" for name in now if now[name] != before[name]]
+
+    def start_from(self, path: Path) -> None:
+        """Take the weights of a saved model of the same kind; the training that made them counts as earlier."""
+        model, header = checkpoint.load_model(path, self.model.device)
+        if model.config != self.experiment.model or header["data_digest"] != self.images.digest:
+            raise NcamError(f"{path} holds another model or other images than '{self.experiment.name}': start afresh")
+        if getattr(model, "encoder", True) is None:
+            raise NcamError(f"{path} was saved without its encoder and cannot be trained further: start afresh")
+        # A codebook of some images, which a model may be shipped with, is made anew at the end.
+        state = {name: value for name, value in model.state_dict().items() if not name.startswith("codes.")}
+        checkpoint.load_state(self.model, state, path)
+        if self.average is not None:
+            checkpoint.load_state(self.average, state, path)
+        keys = ("step", "minutes", "device", "backend", "commit", "torch")
+        self.earlier = [*header.get("earlier", []), {key: header[key] for key in keys}]
+        for part in self.earlier[:-1]:  # the header counts the whole training, the last part is what it adds
+            self.earlier[-1]["step"] -= part["step"]
+            self.earlier[-1]["minutes"] = round(self.earlier[-1]["minutes"] - part["minutes"], 2)
 
 
 def prepare(experiment: Experiment, images: Images, device: torch.device) -> Run:

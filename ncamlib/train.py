@@ -147,9 +147,11 @@ def train(
     time_budget: float | None = None,
     after_step: Callable[[Run], None] | None = None,
     quiet: bool = False,
+    start: Path | None = None,
 ) -> Run:
     """Train into the folder `out`, continuing what is there; a time budget (seconds) replaces the step count.
 
+    With `start`, a new run begins with the weights of that model, and its training counts as earlier.
     Writes TRAINING_FILE and MODEL_FILE, at least once a minute and at the end.
     Ctrl-C and SIGTERM finish the step and save. Raises Diverged, or NcamError for bad input.
     """
@@ -159,8 +161,11 @@ def train(
         if experiment.train.batch % ranks.world:
             raise NcamError(f"the batch of {experiment.train.batch} does not divide among {ranks.world} processes")
         run = prepare(experiment, images, device)
-        main = ranks.rank == 0
-        changes = run.resume(out / TRAINING_FILE) if (out / TRAINING_FILE).exists() else []
+        main, changes = ranks.rank == 0, []
+        if (out / TRAINING_FILE).exists():
+            changes = run.resume(out / TRAINING_FILE)
+        elif start is not None:
+            run.start_from(start)
         if changes and main:
             print(f"continuing from step {run.step} with other settings: {', '.join(changes)}", file=sys.stderr)
         module = nn.parallel.DistributedDataParallel(run.model) if ranks.world > 1 else run.model

@@ -12,6 +12,7 @@ from safetensors.torch import save_file
 from ncamlib import checkpoint
 from ncamlib.autoencoder import build
 from ncamlib.config import ModelConfig
+from ncamlib.encoder import Codebook
 from ncamlib.errors import NcamError
 
 SMALL = ModelConfig(image_size=16, embedding=24, filters=4, hidden=32, steps=4)
@@ -31,6 +32,19 @@ def test_model_survives_in_half_precision(tmp_path, model):
     assert header["note"] == "kept"
     for (name, a), b in zip(model.state_dict().items(), loaded.state_dict().values(), strict=True):
         torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-4, msg=name)
+
+
+def test_a_codebook_stands_in_for_the_encoder(tmp_path, model):
+    known, other = torch.rand(5, 4, 16, 16), torch.rand(1, 4, 16, 16)
+    expected = model.encode(known)
+    model.codes, model.encoder = Codebook.of(model.encoder, known), None
+    file = tmp_path / "model.safetensors"
+    checkpoint.save_model(file, model, {})
+    loaded, _ = checkpoint.load_model(file)
+    order = torch.tensor([3, 0, 4, 1, 2])
+    torch.testing.assert_close(loaded.encode(known[order]), expected[order], rtol=1e-3, atol=1e-3)
+    with pytest.raises(NcamError, match=r"saved without its encoder, with the codes of 5 images.*take one with"):
+        loaded.encode(other)
 
 
 def test_large_matrices_take_one_byte_per_entry(tmp_path):

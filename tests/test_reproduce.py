@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,9 +11,10 @@ from PIL import Image
 from ncamlib import checkpoint, datasets, provenance, reproduce, results
 from ncamlib.config import ModelConfig, TrainConfig
 from ncamlib.errors import NcamError
-from ncamlib.experiments import EXPERIMENTS, PRIORITY
-from ncamlib.run import MODEL_FILE, TRAINING_FILE
+from ncamlib.experiments import EXPERIMENTS, PRIORITY, WITH_ENCODER
+from ncamlib.run import TRAINING_FILE
 
+ROOT = Path(__file__).resolve().parent.parent
 CPU = torch.device("cpu")
 TINY = ModelConfig(
     image_size=16, embedding=16, filters=4, encoder_body=("cb1", "cb3"), predictor_fcbs=1, hidden=32, steps=8
@@ -62,7 +64,8 @@ def test_everything_is_written_and_nothing_trained_twice(tmp_path, chosen, check
         with Image.open(folder / reproduce.SHEET_FILE) as picture:
             assert picture.width == 8 * (32 + 4) - 4
         # The recorded error comes from the very file that would be shipped.
-        model, header = checkpoint.load_model(folder / MODEL_FILE)
+        model, header = checkpoint.load_model(folder / reproduce.SHIPPED_FILE)
+        assert (model.encoder is None) == (experiment.name not in WITH_ENCODER)
         assert results.measure_all(model, load(experiment), header).mse == pytest.approx(row["mse"], rel=1e-6)
     assert any("emos-dna-sto: MSE" in line and "paper 0.0180" in line for line in said)
     before = checkpoint.read(tmp_path / NAMES[0] / TRAINING_FILE, "training")[1]["step"]
@@ -88,15 +91,16 @@ def test_merge_keeps_the_better_and_never_mixes_images(tmp_path, chosen, checkou
     said = []
     reproduce.merge([run], said.append)
     first = results.load()[NAMES[0]]
-    assert checkpoint.shipped(NAMES[0]).read_bytes() == (run / NAMES[0] / MODEL_FILE).read_bytes()
+    assert checkpoint.shipped(NAMES[0]).read_bytes() == (run / NAMES[0] / reproduce.SHIPPED_FILE).read_bytes()
 
     file = run / NAMES[0] / reproduce.RESULT_FILE
     # A model that went on training after it was measured is not shipped under the old number.
-    tensors, header = checkpoint.read(run / NAMES[0] / MODEL_FILE, "model")
-    checkpoint.write(run / NAMES[0] / MODEL_FILE, tensors, {**header, "step": 99})
+    shipped = run / NAMES[0] / reproduce.SHIPPED_FILE
+    tensors, header = checkpoint.read(shipped, "model")
+    checkpoint.write(shipped, tensors, {**header, "step": 99})
     reproduce.merge([run], said.append)
     assert "was trained on after it was measured" in said[-1]
-    checkpoint.write(run / NAMES[0] / MODEL_FILE, tensors, header)
+    checkpoint.write(shipped, tensors, header)
 
     for change, expected in (
         ({"mse": first.mse * 2}, "no better"),
@@ -109,3 +113,33 @@ def test_merge_keeps_the_better_and_never_mixes_images(tmp_path, chosen, checkou
     assert results.load()[NAMES[0]].mse == first.mse / 2
     with pytest.raises(NcamError, match="run ncam reproduce first"):
         reproduce.merge([tmp_path / "nowhere"])
+
+
+def test_a_shipped_model_is_trained_further_and_counts_all_its_training(tmp_path, chosen, checkout):
+    one = [e for e in chosen if e.name in WITH_ENCODER]
+    for folder in ("first", "second", "third"):
+        reproduce.reproduce(one, tmp_path / folder, CPU, load, more=True, report=lambda _: None)
+        row = json.loads((tmp_path / folder / one[0].name / reproduce.RESULT_FILE).read_text())
+        # A worse run would not be shipped; here it has to be, to be trained further.
+        (tmp_path / folder / one[0].name / reproduce.RESULT_FILE).write_text(json.dumps({**row, "mse": 0.1}))
+        (checkout / "figures" / "results.json").unlink(missing_ok=True)
+        reproduce.merge([tmp_path / folder], lambda _: None)
+    header = checkpoint.load_model(one[0].name)[1]
+    assert header["step"] == row["train_steps"] == 9
+    assert [part["step"] for part in header["earlier"]] == [3, 3]
+    curve = checkpoint.shipped(one[0].name).with_suffix(".csv").read_text().splitlines()
+    assert [line.split(",")[0] for line in curve] == ["step", *map(str, range(1, 10))]
+
+
+def test_a_model_without_its_encoder_cannot_be_trained_further(tmp_path, chosen, checkout):
+    one, said = [e for e in chosen if e.name not in WITH_ENCODER], []
+    reproduce.reproduce(one, tmp_path / "first", CPU, load, report=said.append)
+    reproduce.merge([tmp_path / "first"], said.append)
+    reproduce.reproduce(one, tmp_path / "second", CPU, load, more=True, report=said.append)
+    assert "without its encoder and cannot be trained further: start afresh" in said[-1]
+
+
+def test_shipped_checkpoints_are_small():
+    sizes = [file.stat().st_size for file in (ROOT / "checkpoints").glob("*.safetensors")]
+    assert max(sizes) <= 16 * 2**20
+    assert sum(sizes) <= 150 * 2**20
