@@ -35,13 +35,17 @@ app.command()(cli_reproduce.trials)
 @app.command("list")
 def list_experiments(
     as_json: AsJson = False,
-    write: Annotated[bool, typer.Option("--write", help="Render the table into README.md and the book.")] = False,
+    write: Annotated[bool, typer.Option("--write", help="Render the tables of README.md and the book.")] = False,
 ) -> None:
     """Every row of the paper's results, the published number and ours."""
     rows = results.summary()
     if write:
-        for file in ("README.md", "book/intro.md"):
-            results.write_into(project_root() / file)
+        from ncamlib import trials
+
+        tables = {file: results.markdown(rows) for file in ("README.md", "book/intro.md")}
+        tables["book/choices.md"] = trials.markdown(trials.load())
+        for file, table in tables.items():
+            results.write_into(project_root() / file, table)
             typer.echo(f"wrote the table into {file}")
     elif as_json:
         typer.echo(json.dumps(rows, indent=1))

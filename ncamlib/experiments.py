@@ -21,8 +21,9 @@ CODES = {"ce": "CE", "dna": "DNA"}
 UPDATES = {"sto": 0.5, "syn": 1.0, "conv": 1.0}  # fire rates; a convolutional decoder has none
 # A synchronous wave from the centre needs half a side of steps to reach the border.
 STEPS_PER_CELL = {"sto": 0.75, "syn": 0.5, "conv": 0.5}
-# Most of the training happens on smaller grids, where a step costs up to eight times less.
-CURRICULUM = ((0.35, 32), (0.5, 40), (0.65, 48), (0.8, 56))
+# Most of the training happens on smaller grids, where a step costs up to eight times less: until these shares of the
+# training, on these eighths of the image's side.
+CURRICULUM = ((0.35, 4), (0.5, 5), (0.65, 6), (0.8, 7))
 LEARNING_RATE = 6e-3
 
 
@@ -35,17 +36,15 @@ def _experiment(
     code: str,
     update: str,
     suffix: str = "",
-    batch: int = 16,
     mutation: tuple[float, float] = (0.5, 0.5),
     **model: Any,
 ) -> Experiment:
     size = model.get("image_size", 64)
     settings = {"code": code, "fire_rate": UPDATES[update], "steps": _steps(update, size), **model}
-    stages = tuple(
-        Stage(until, grid, _steps(update, grid)) for until, grid in CURRICULUM if grid < size and update != "conv"
-    )
+    grids = [(until, eighths * size // 8) for until, eighths in CURRICULUM if update != "conv"]
+    stages = tuple(Stage(until, grid, _steps(update, grid)) for until, grid in grids)
     name = f"{images}-{code}-{update}" + (f"-{suffix}" if suffix else "")
-    train = TrainConfig(learning_rate=LEARNING_RATE, batch=batch, mutation=mutation, curriculum=stages)
+    train = TrainConfig(learning_rate=LEARNING_RATE, mutation=mutation, curriculum=stages)
     return Experiment(name, images, ModelConfig(**settings), train)
 
 
@@ -54,7 +53,7 @@ def _row(experiment: Experiment, table: str, row: str, paper_mse: float | None) 
 
 
 def _registry() -> list[Experiment]:
-    cifar = {"image_channels": 3, "image_size": 32, "batch": 64}
+    cifar = {"image_channels": 3, "image_size": 32}
     return [
         _row(_experiment("full", "ce", "sto"), FIG5, "CE-STO 16-512", 0.01591),
         _row(_experiment("full", "dna", "sto"), FIG5, "DNA-STO 16-512", 0.01633),

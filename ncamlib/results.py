@@ -43,6 +43,7 @@ class Result:
     data_digest: str
     torch: str
     note: str
+    heldout_mse: float | None = None  # on the emoji newer than those of `full`, for its models with an encoder
 
 
 def measure_all(model: Grower, images: datasets.Images, header: dict[str, Any]) -> Result:
@@ -52,12 +53,17 @@ def measure_all(model: Grower, images: datasets.Images, header: dict[str, Any]) 
     if model.config.code == "dna":
         sample = images.sample(CURVE_IMAGES)
         curve = tuple((rate, measure(model, sample, rate, seeds=1).mse) for rate in CURVE)
+    heldout = None
+    if images.name == "full" and getattr(model, "encoder", None) is not None:
+        unseen = datasets.emoji("heldout", model.config.image_size)
+        heldout = measure(model, unseen, seeds=SEEDS).mse
     keys = ("minutes", "device", "backend", "commit", "data_digest", "torch", "note")
     return Result(
         experiment=header["experiment"]["name"],
         **to_dict(measured),
         mutation_curve=curve,
         train_steps=header["step"],
+        heldout_mse=heldout,
         **{key: header[key] for key in keys},
     )
 
@@ -116,6 +122,8 @@ def summary() -> list[dict[str, Any]]:
                 "backend": result and result.backend,
                 "commit": result and result.commit,
                 "data_digest": result and result.data_digest,
+                "heldout_mse": result and result.heldout_mse,
+                "note": result and result.note,
             }
         )
     return rows
@@ -139,15 +147,16 @@ def markdown(rows: list[dict[str, Any]]) -> str:
         if trained:
             psnr, device = f"{row['psnr']:.1f}", machine(row["device"])
             training = f"{row['train_steps']:,} steps, {row['minutes']:.0f} min, {device}, commit {row['commit'][:7]}"
+            training += f"; images {row['note']}" if row["note"] else ""
         lines.append(f"| `{row['name']}` | {number(row['paper_mse'])} | {number(row['mse'])} | {psnr} | {training} |")
     return "\n".join(lines)
 
 
-def write_into(file: Path) -> None:
+def write_into(file: Path, table: str) -> None:
     """Replace the table between the two marks in a Markdown file."""
     text = file.read_text(encoding="utf-8")
     if BEGIN not in text or END not in text:
         raise NcamError(f"{file} has no place for the results: it needs the lines {BEGIN} and {END}")
     before, rest = text.split(BEGIN, 1)
     after = rest.split(END, 1)[1]
-    write_atomically(file, f"{before}{BEGIN}\n\n{markdown(summary())}\n\n{END}{after}".encode())
+    write_atomically(file, f"{before}{BEGIN}\n\n{table}\n\n{END}{after}".encode())

@@ -18,7 +18,8 @@ class LiveManifold(anywidget.AnyWidget):
     """Grow, mutate, wound and cross the emoji of a trained synchronous or stochastic DNA model.
 
     `emoji` (itself or its name), `code` (base64 of the letters, two bits each; empty: the emoji's own),
-    `mutation_rate`, `fire_rate`, `steps_per_second`, `playing` and `seed` are synchronised both ways.
+    `mutation_rate`, `fire_rate`, `steps_per_second`, `playing` and `seed` are synchronised both ways. What crossing and
+    injection begin with is given once: `partner` (a name), `group` (part of names), `drawer` (open from the start).
     """
 
     _esm = module.source()
@@ -31,6 +32,9 @@ class LiveManifold(anywidget.AnyWidget):
     seed = traitlets.Int(0, min=0, max=2**32 - 1).tag(sync=True)
     steps = traitlets.Int().tag(sync=True)
     seedlings = traitlets.List().tag(sync=True)
+    partner = traitlets.Unicode().tag(sync=True)
+    group = traitlets.Unicode().tag(sync=True)
+    drawer = traitlets.Bool(False).tag(sync=True)
     manifold = traitlets.Dict().tag(sync=True)
     encoder = traitlets.Dict().tag(sync=True)
 
@@ -56,7 +60,7 @@ class LiveManifold(anywidget.AnyWidget):
         super().__init__(
             steps=model.config.steps,
             seedlings=seedlings,
-            **{name: {"url": "", **assets.about(file)} for name, file in self._files.items()},
+            **{name: {"url": "", "bytes": len(file)} for name, file in self._files.items()},
             **traits,
         )
         self.on_msg(self._answer)
@@ -69,6 +73,7 @@ class LiveManifold(anywidget.AnyWidget):
         bundle = super()._repr_mimebundle_(**options)
         data = bundle[0] if isinstance(bundle, tuple) else bundle
         names = ("emoji", "code", "mutation_rate", "fire_rate", "steps_per_second", "playing", "seed", "steps")
+        names += ("partner", "group", "drawer")
         properties = {name: getattr(self, name) for name in (*names, "seedlings")}
         for name in self._files:
             url = f"../_static/live/{self._experiment}-{name}.safetensors"

@@ -131,7 +131,8 @@ def test_train_on_a_folder(ncam, tmp_path):
 def test_evaluate_records(ncam, shipped, tmp_path):
     (tmp_path / "README.md").write_text(f"before\n{results.BEGIN}\nold\n{results.END}\nafter\n")
     (tmp_path / "book").mkdir()
-    (tmp_path / "book" / "intro.md").write_text(f"{results.BEGIN}\n{results.END}\n")
+    for page in ("intro.md", "choices.md"):
+        (tmp_path / "book" / page).write_text(f"{results.BEGIN}\n{results.END}\n")
     status, out, err = ncam("evaluate", TINY.name, "--record", "--json")
     assert status == 0, err
     row = next(r for r in json.loads(ncam("list", "--json")[1]) if r["name"] == TINY.name)

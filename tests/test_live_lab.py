@@ -1,4 +1,4 @@
-"""The live manifold in a real JupyterLab: Python reads what the reader moves, and moves what the reader sees."""
+"""The live manifold in real JupyterLab and Notebook 7: Python reads what the reader moves, and moves what is seen."""
 
 import json
 import os
@@ -23,8 +23,9 @@ CELLS = [
 BUTTON = ".ncam .grid button >> nth=3"
 
 
-@pytest.fixture
-def lab(tmp_path):
+@pytest.fixture(params=["jupyterlab", "notebook"])
+def lab(request, tmp_path):
+    pytest.importorskip(request.param)
     cell = {"cell_type": "code", "metadata": {}, "execution_count": None, "outputs": []}
     cells = [{**cell, "id": f"c{i}", "source": source} for i, source in enumerate(CELLS)]
     kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
@@ -42,7 +43,7 @@ def lab(tmp_path):
     ]
     environment = {**os.environ, "JUPYTER_CONFIG_DIR": str(tmp_path / "config")}
     log = (tmp_path / "lab.log").open("w")
-    server = subprocess.Popen([sys.executable, "-m", "jupyterlab", *options], env=environment, stdout=log, stderr=log)
+    server = subprocess.Popen([sys.executable, "-m", request.param, *options], env=environment, stdout=log, stderr=log)
     address = f"http://127.0.0.1:{port}"
     for _ in range(120):
         try:
@@ -50,7 +51,7 @@ def lab(tmp_path):
             break
         except OSError:
             time.sleep(0.5)
-    yield f"{address}/lab/tree/live.ipynb", tmp_path / "seen.txt"
+    yield f"{address}/{'lab/tree' if request.param == 'jupyterlab' else 'notebooks'}/live.ipynb", tmp_path / "seen.txt"
     server.terminate()
     server.wait(timeout=30)
     log.close()
@@ -58,7 +59,6 @@ def lab(tmp_path):
 
 @pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium")
 def test_traits_go_both_ways(lab):
-    pytest.importorskip("jupyterlab")
     from playwright.sync_api import sync_playwright
 
     url, seen = lab

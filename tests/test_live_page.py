@@ -251,6 +251,58 @@ def test_a_link_reproduces_what_is_seen(reader, browser, address):
     other.page.close()
 
 
+def test_the_page_follows_another_link(reader):
+    reader.grown()
+    whole = reader.regrow(lambda: reader.page.evaluate("location.hash = '#emoji=🆘'"))
+    assert reader.trait("emoji") == "🆘"
+    damaged = reader.regrow(lambda: reader.page.evaluate("location.hash = '#emoji=🆘&mutation=0.5&seed=3'"))
+    assert (reader.trait("mutation_rate"), reader.trait("seed")) == (0.5, 3)
+    assert difference(whole, damaged) > 1
+
+
+def test_zoom_enlarges_about_the_middle(reader):
+    reader.grown()
+    before = reader.page.locator(".ncam .picture").bounding_box()
+    reader.slide("zoom", 4)
+    after, window = (reader.page.locator(f".ncam .{part}").bounding_box() for part in ("picture", "window"))
+    assert after["width"] == pytest.approx(4 * before["width"], rel=0.05)
+    assert window["width"] == pytest.approx(before["width"], rel=0.05)
+    assert after["x"] + after["width"] / 2 == pytest.approx(window["x"] + window["width"] / 2, abs=12)
+    whole = reader.picture()
+    x, y = window["x"] + window["width"] / 2, window["y"] + window["height"] / 2
+    hurt = reader.regrow(lambda: reader.page.mouse.click(x, y))
+    assert difference(whole, hurt) > 1
+    reader.slide("zoom", 1)
+    assert reader.page.locator(".ncam .picture").bounding_box() == before
+
+
+def test_another_manifest_is_refused(browser, address):
+    opened = Reader(browser, f"{address}/book/live.html")
+    opened.page.route("**/manifest.json", lambda route: route.fulfill(body='{"version": 99, "files": {}}'))
+    opened.page.click(".ncam summary")
+    opened.page.wait_for_function("document.querySelector('.ncam .status').textContent.includes('reload the page')")
+    opened.page.close()
+
+
+def test_a_damaged_manifold_is_refused(browser, address):
+    opened = Reader(browser, f"{address}/book/live.html")
+
+    def damage(route):
+        body = bytearray(route.fetch().body())
+        body[-1] ^= 1
+        route.fulfill(body=bytes(body))
+
+    opened.page.route("**/*-manifold.safetensors", damage)
+    opened.page.click(".ncam summary")
+    opened.page.wait_for_function("document.querySelector('.ncam .status').textContent.includes('damaged')")
+    opened.page.close()
+
+
+def test_the_page_is_light_before_the_first_click():
+    plain, live = (len((BUILT / "book" / f"{name}.html").read_bytes()) for name in ("choices", "live"))
+    assert live - plain < 500_000
+
+
 def test_a_damaged_link_is_explained(browser, address):
     opened = Reader(browser, f"{address}/book/live.html#emoji=%F0%9F%86%98&code=***")
     opened.page.wait_for_function("document.querySelector('.ncam .status').textContent.includes('damaged')")

@@ -46,8 +46,7 @@ def write_models(app: Sphinx, error: Exception | None) -> None:
     from ncamlib.live import assets
 
     if error is None and app.builder.format == "html":
-        for experiment in app.config.live_experiments:
-            assets.write(experiment, Path(app.outdir) / "_static" / "live")
+        assets.write(app.config.live_experiments, Path(app.outdir) / "_static" / "live")
 
 
 def setup(app: Sphinx) -> dict[str, Any]:

@@ -6,6 +6,7 @@ N images, E genes, L letters.
 import base64
 import hashlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from ncamlib.autoencoder import NCAM
 from ncamlib.config import to_dict
 from ncamlib.errors import NcamError
 
+MANIFEST = 1  # version of manifest.json; the page knows one
 DECODER, ENCODER = ("code.from_", "predictor."), ("code.to_", "encoder.")  # parts of a model's state
 STANDARD = {"code": "dna", "decoder": "nca", "channels": 16, "hidden": 128, "norm": True, "letters": 16, "alphabet": 4}
 STANDARD |= {"leak": True, "embedding": 512, "image_channels": 4, "slices": True}
@@ -75,15 +77,18 @@ def seedling(model: NCAM, image: Tensor) -> str:
     return base64.b64encode(flat.half().numpy().tobytes()).decode()
 
 
-def about(data: bytes) -> dict[str, Any]:
-    """Size and SHA-256 of a file, by which the page checks what it loads."""
-    return {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+def write(experiments: Sequence[str], folder: Path) -> None:
+    """Pack shipped models into `folder` for the built pages: EXPERIMENT-manifold and EXPERIMENT-encoder.
 
-
-def write(experiment: str, folder: Path) -> None:
-    """Pack a shipped model into `folder` for the built pages: EXPERIMENT-manifold and EXPERIMENT-encoder."""
-    model, header = checkpoint.load_model(experiment)
-    name = header["experiment"]["name"]
-    packed = pack(model, datasets.emoji(header["images"]))
-    checkpoint.write_atomically(folder / f"{name}-manifold.safetensors", packed)
-    checkpoint.write_atomically(folder / f"{name}-encoder.safetensors", pack_encoder(model))
+    `manifest.json` lists them with size and SHA-256, by which the page checks what it loads.
+    """
+    files: dict[str, dict[str, Any]] = {}
+    for experiment in experiments:
+        model, header = checkpoint.load_model(experiment)
+        parts = {"manifold": pack(model, datasets.emoji(header["images"])), "encoder": pack_encoder(model)}
+        for part, data in parts.items():
+            name = f"{header['experiment']['name']}-{part}.safetensors"
+            checkpoint.write_atomically(folder / name, data)
+            files[name] = {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+    manifest = json.dumps({"version": MANIFEST, "files": files}, indent=1) + "\n"
+    checkpoint.write_atomically(folder / "manifest.json", manifest.encode())

@@ -14,11 +14,14 @@ HOST = """
 (() => {
   const place = document.currentScript.parentElement;
   const state = JSON.parse(place.dataset.props), listeners = {};
-  const link = new URLSearchParams(location.hash.slice(1));
-  for (const [key, name] of [['emoji', 'emoji'], ['code', 'code']]) if (link.has(key)) state[name] = link.get(key);
-  for (const [key, name] of [['mutation', 'mutation_rate'], ['fire', 'fire_rate'], ['seed', 'seed']]) {
-    if (link.has(key) && Number.isFinite(Number(link.get(key)))) state[name] = Number(link.get(key));
-  }
+  const follow = (set) => {
+    const link = new URLSearchParams(location.hash.slice(1));
+    for (const [key, name] of [['mutation', 'mutation_rate'], ['fire', 'fire_rate'], ['seed', 'seed']]) {
+      if (link.get(key) && Number.isFinite(Number(link.get(key)))) set(name, Number(link.get(key)));
+    }
+    for (const key of ['emoji', 'code']) if (link.has(key)) set(key, link.get(key));
+  };
+  follow((name, value) => { state[name] = value; });
   const model = {
     get: (key) => state[key],
     set: (key, value) => {
@@ -28,6 +31,7 @@ HOST = """
     },
     save_changes() {}, send() {}, on: (event, f) => (listeners[event] ??= []).push(f), off() {},
   };
+  addEventListener('hashchange', () => follow(model.set));
   const source = place.querySelector('script[type="text/ncam-live"]').textContent;
   import(URL.createObjectURL(new Blob([source], { type: 'text/javascript' })))
     .then((module) => { module.default.render({ model, el: place }); place.ncam = model; place.dataset.alive = '1'; })

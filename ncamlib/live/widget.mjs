@@ -1,9 +1,10 @@
 // What the reader sees and touches. Works in a page and, through anywidget, in a notebook.
 // Engine, WORKER (source text) and WASM (base64) come first; `model` is anywidget's or a stand-in.
 
+const MANIFEST = 1;  // version of manifest.json, which lists the files with size and digest
 const COLOURS = ['#2a78b5', '#e08020', '#4c9f70', '#c44e8a', '#d8d8d8'];
 const CONTROLS = `
-<div class="stage"><canvas class="picture" width="64" height="64" role="img"></canvas>
+<div class="stage"><div class="window"><canvas class="picture" width="64" height="64" role="img"></canvas></div>
 <p class="meter"></p><p class="status" role="status"></p></div>
 <div class="panel">
   <div class="bar seedlings" role="group" aria-label="Emoji to begin with"></div>
@@ -13,6 +14,7 @@ const CONTROLS = `
   <label>Mutation <input type="range" name="mutation" min="0" max="1" step="0.01"><output></output></label>
   <label>Fire rate <input type="range" name="fire" min="0.05" max="1" step="0.05"><output></output></label>
   <label>Steps per second <input type="range" name="speed" min="1" max="200" step="1"><output></output></label>
+  <label>Zoom <input type="range" name="zoom" min="1" max="6" step="0.5" value="1"><output></output></label>
   <label>Wound size <input type="range" name="radius" min="1" max="24" step="1" value="8"><output></output></label>
   <div class="bar">
     <label>Show <select name="channel"></select></label>
@@ -28,7 +30,7 @@ const CONTROLS = `
       <div class="bar"><label>With <input type="search" name="partner" list="" placeholder="another emoji's name"></label>
         <datalist></datalist><button data-do="cross">Cross</button></div>
       <label>Towards it <input type="range" name="mix" min="0" max="1" step="0.02" value="0"><output></output></label>
-      <div class="bar"><label>Genes shared by names with <input type="search" name="group" value="letter"></label>
+      <div class="bar"><label>Genes shared by names with <input type="search" name="group" placeholder="part of a name"></label>
         <label>over <select name="threshold"><option>0.5</option><option selected>0.7</option><option>0.9</option></select></label>
         <button data-do="inject">Inject</button><button data-do="clean">Own DNA</button></div>
       <label>A picture of your own <input type="file" name="upload" accept="image/*"></label>
@@ -38,7 +40,8 @@ const CONTROLS = `
 const STYLE = `
 .ncam{--line:#8886;display:grid;grid-template-columns:minmax(200px,340px) minmax(260px,1fr);gap:1rem;font:15px/1.4 system-ui,sans-serif;max-width:900px}
 @media(max-width:620px){.ncam{grid-template-columns:1fr}}
-.ncam .picture{width:100%;aspect-ratio:1;image-rendering:pixelated;border:1px solid var(--line);border-radius:8px;background:#fff;touch-action:none;cursor:crosshair}
+.ncam .window{aspect-ratio:1;overflow:auto;border:1px solid var(--line);border-radius:8px;background:#fff}
+.ncam .picture{display:block;width:100%;aspect-ratio:1;image-rendering:pixelated;touch-action:none;cursor:crosshair}
 .ncam .status,.ncam .meter{margin:.3rem 0;font-size:.85em}.ncam .status{min-height:2.8em}.ncam .meter{font-variant-numeric:tabular-nums;opacity:.8}
 .ncam .bar{display:flex;flex-wrap:wrap;gap:.4rem;align-items:center;margin:.35rem 0}
 .ncam label{display:flex;gap:.5rem;align-items:center;margin:.2rem 0}.ncam input[type=range]{flex:1;min-width:90px}
@@ -74,7 +77,7 @@ export function meanGenes(group, threshold) {
 
 /** One of the files: 'manifold' (decoder and letters) or 'encoder'. */
 async function load(model, file, progress) {
-  const { url, bytes: total, sha256 } = model.get(file);
+  const { url } = model.get(file);
   if (!url) {  // in a notebook Python sends it
     return new Promise((resolve) => {
       model.on('msg:custom', (message, buffers) => {
@@ -83,9 +86,16 @@ async function load(model, file, progress) {
       model.send({ type: 'load', file });
     });
   }
-  let response;
-  try { response = await fetch(url); } catch { throw new Error('The manifold could not be loaded: this page must be opened from a web server for that.'); }
-  if (!response.ok) throw new Error(`The manifold could not be loaded (${response.status}): reload the page to try again.`);
+  const get = async (address) => {
+    let response;
+    try { response = await fetch(address); } catch { throw new Error('The manifold could not be loaded: this page must be opened from a web server for that.'); }
+    if (!response.ok) throw new Error(`The manifold could not be loaded (${response.status}): reload the page to try again.`);
+    return response;
+  };
+  const place = new URL(url, document.baseURI), manifest = await (await get(new URL('manifest.json', place))).json();
+  const known = manifest.version === MANIFEST && manifest.files[place.pathname.split('/').at(-1)];
+  if (!known) throw new Error('The manifold beside this page is another than it knows: reload the page.');
+  const { bytes: total, sha256 } = known, response = await get(place);
   const out = new Uint8Array(total), reader = response.body.getReader();
   let at = 0;
   for (;;) {
@@ -279,6 +289,14 @@ function render({ model, el }) {
     play(true);
   }
 
+  function zoom(factor) {  // about the middle of what is shown; the scroll bars do the rest
+    const box = $('.window'), before = picture.clientWidth || 1;
+    const x = (box.scrollLeft + box.clientWidth / 2) / before, y = (box.scrollTop + box.clientHeight / 2) / before;
+    picture.style.width = `${100 * factor}%`;
+    box.tabIndex = factor > 1 ? 0 : -1;
+    box.scrollTo(x * picture.clientWidth - box.clientWidth / 2, y * picture.clientWidth - box.clientHeight / 2);
+  }
+
   const sliders = { mutation: 'mutation_rate', fire: 'fire_rate', speed: 'steps_per_second' };
   const show = () => {
     for (const [control, trait] of Object.entries(sliders)) input(control).value = model.get(trait);
@@ -306,6 +324,7 @@ function render({ model, el }) {
     else if (control === 'search') for (const b of root.querySelectorAll('.grid button')) b.hidden = !b.dataset.name.includes(value.toLowerCase());
     else if (control === 'upload') { if (e.target.files[0]) upload(e.target.files[0]); }
     else if (control === 'side') grow();
+    else if (control === 'zoom') zoom(Number(value));
     else if (control === 'endless') { post({ type: 'set', more: until() }); if (e.target.checked) play(true); }
     show();
   });
@@ -375,6 +394,8 @@ function render({ model, el }) {
     input('channel').append(Object.assign(document.createElement('option'), { textContent: label, value: i - 1 }));
   });
   input('channel').value = -1;
+  for (const control of ['partner', 'group']) if (model.get(control)) input(control).value = model.get(control);
+  if (model.get('drawer')) $('details').open = true;
   seedlings.forEach(({ emoji, title }, i) => {
     const button = Object.assign(document.createElement('button'), { textContent: emoji, title: title.replaceAll('_', ' '), onclick: () => startSeedling(i) });
     button.dataset.i = i; button.setAttribute('aria-label', button.title);
