@@ -3,6 +3,7 @@
 F models, N images, C image channels, H W pixels.
 """
 
+import functools
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -12,11 +13,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ncamlib import checkpoint, results
+from ncamlib import checkpoint, datasets, results
 from ncamlib.autoencoder import Grower
 from ncamlib.config import Experiment
 from ncamlib.datasets import Images
-from ncamlib.evaluate import TEST_MUTATION, measure, reconstruct
+from ncamlib.evaluate import TEST_MUTATION, linear_errors, measure, reconstruct
 from ncamlib.experiments import EXPERIMENTS
 from ncamlib.provenance import pick_device
 from ncamlib.run import MODEL_FILE
@@ -67,16 +68,44 @@ def compare(
     return errors, torch.stack([reconstruct(c.model, targets, mutation_rate) for c in contenders])
 
 
-def markdown(contenders: Sequence[Contender], errors: Sequence[float]) -> str:
-    """A table: the paper's error, ours as recorded on the whole set, the error measured here, and the training."""
+@functools.cache
+def _linear(subset: str) -> Tensor:
+    return linear_errors(datasets.emoji(subset))
+
+
+def linear(experiment: Experiment, error: float | None) -> tuple[float | None, int | None]:
+    """What a linear code does on an experiment's images: (MSE with as many numbers, how many for this `error`).
+
+    (None, None) for images that do not come with the package.
+    """
+    if experiment.images not in datasets.SUBSETS:
+        return None, None
+    left = _linear(experiment.images)
+    same = left[min(experiment.model.embedding, len(left) - 1)].item()
+    return same, None if error is None else int((left > error).sum())
+
+
+def markdown(contenders: Sequence[Contender], errors: Sequence[float] | None = None) -> str:
+    """A table: the paper's error, ours as recorded on the whole set, what PCA does, the training.
+
+    With `errors`, also what was measured here.
+    """
+
+    def number(value: float | None) -> str:
+        return "–" if value is None else f"{value:.4f}"
+
     recorded = results.load()
-    lines = ["| model | paper | ours, recorded | measured here | training |", "|---|--:|--:|--:|---|"]
-    for contender, error in zip(contenders, errors, strict=True):
-        paper, row = contender.experiment.paper_mse, recorded.get(contender.experiment.name)
-        header = contender.header
+    titles = ["model", "paper", "ours, recorded", *(["measured here"] if errors else [])]
+    titles += ["PCA, as many numbers", "as good as PCA with", "training"]
+    lines = [f"| {' | '.join(titles)} |", f"|---|{'--:|' * (len(titles) - 2)}---|"]
+    for i, contender in enumerate(contenders):
+        experiment, header = contender.experiment, contender.header
+        row = recorded.get(experiment.name)
+        ours = row.mse if row and row.data_digest == header["data_digest"] else None
+        same, components = linear(experiment, (errors[i] if errors else None) if ours is None else ours)
+        cells = [contender.label, number(experiment.paper_mse), number(ours)]
+        cells += [number(errors[i])] if errors else []
+        cells += [number(same), "–" if components is None else f"{components}"]
         budget = f"{header['step']:,} steps, {header['minutes']:.0f} min, {results.machine(header['device'])}"
-        lines.append(
-            f"| {contender.label} | {'–' if paper is None else f'{paper:.4f}'} | "
-            f"{'–' if row is None else f'{row.mse:.4f}'} | {error:.4f} | {budget} |"
-        )
+        lines.append(f"| {' | '.join(cells)} | {budget} |")
     return "\n".join(lines)

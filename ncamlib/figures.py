@@ -101,7 +101,7 @@ def channel_grid(state: Tensor, names: Sequence[str] | None = None) -> Any:
         axis.set_axis_off()
     for axis, channel, name in zip(axes.flat, state, names, strict=False):
         bound = channel.abs().max().clamp_min(1e-6).item()
-        axis.imshow(channel, cmap="RdBu_r", vmin=-bound, vmax=bound, interpolation="nearest")
+        axis.imshow(channel, cmap="cividis", vmin=-bound, vmax=bound, interpolation="nearest")
         axis.set_title(name, fontsize=8)
     figure.tight_layout(pad=0.3)
     return figure
@@ -146,6 +146,33 @@ def mutation_curves(curves: dict[str, Sequence[tuple[float, float]]]) -> Any:
     axis.set(xlabel="mutation rate", ylabel="MSE", yscale="log")
     axis.legend(frameon=False)
     figure.tight_layout()
+    return figure
+
+
+def loss_curves(curves: dict[str, Sequence[float]], columns: int = 4) -> Any:
+    """Training loss against the optimiser step, one small panel per run, one common scale. Returns a matplotlib figure.
+
+    A thin line for every step, a thick one for the mean of the last 50.
+    """
+    import matplotlib.pyplot as plt
+    import numpy as np
+
+    rows = -(-len(curves) // columns)
+    figure, axes = plt.subplots(rows, columns, figsize=(9, 1.7 * rows), sharey=True, squeeze=False)
+    for axis in axes.flat[len(curves) :]:
+        axis.set_axis_off()
+    for axis, (name, losses) in zip(axes.flat, curves.items(), strict=False):
+        steps, values = np.arange(1, len(losses) + 1), np.asarray(losses)
+        total = np.concatenate([[0], values.cumsum()])
+        width = np.minimum(steps, 50)
+        axis.plot(steps, values, color="0.75", linewidth=0.4, rasterized=True)
+        axis.plot(steps, (total[steps] - total[steps - width]) / width, color="black", linewidth=1.2, rasterized=True)
+        axis.set_title(name, fontsize=8)
+        axis.set_yscale("log")
+        axis.tick_params(labelsize=7)
+    figure.supxlabel("optimiser step", fontsize=9)
+    figure.supylabel("MSE of the batch", fontsize=9)
+    figure.tight_layout(pad=0.6)
     return figure
 
 
