@@ -24,7 +24,7 @@ STEPS_PER_CELL = {"sto": 0.75, "syn": 0.5, "conv": 0.5}
 # Most of the training happens on smaller grids, where a step costs up to eight times less: until these shares of the
 # training, on these eighths of the image's side.
 CURRICULUM = ((0.35, 4), (0.5, 5), (0.65, 6), (0.8, 7))
-LEARNING_RATE = 6e-3
+LEARNING_RATE, BATCH = 6e-3, 8
 
 
 def _steps(update: str, grid: int) -> int:
@@ -36,6 +36,7 @@ def _experiment(
     code: str,
     update: str,
     suffix: str = "",
+    batch: int = BATCH,
     mutation: tuple[float, float] = (0.5, 0.5),
     **model: Any,
 ) -> Experiment:
@@ -44,7 +45,7 @@ def _experiment(
     grids = [(until, eighths * size // 8) for until, eighths in CURRICULUM if update != "conv"]
     stages = tuple(Stage(until, grid, _steps(update, grid)) for until, grid in grids)
     name = f"{images}-{code}-{update}" + (f"-{suffix}" if suffix else "")
-    train = TrainConfig(learning_rate=LEARNING_RATE, mutation=mutation, curriculum=stages)
+    train = TrainConfig(learning_rate=LEARNING_RATE, batch=batch, mutation=mutation, curriculum=stages)
     return Experiment(name, images, ModelConfig(**settings), train)
 
 
@@ -53,7 +54,7 @@ def _row(experiment: Experiment, table: str, row: str, paper_mse: float | None) 
 
 
 def _registry() -> list[Experiment]:
-    cifar = {"image_channels": 3, "image_size": 32}
+    cifar = {"image_channels": 3, "image_size": 32, "batch": 16}
     return [
         _row(_experiment("full", "ce", "sto"), FIG5, "CE-STO 16-512", 0.01591),
         _row(_experiment("full", "dna", "sto"), FIG5, "DNA-STO 16-512", 0.01633),

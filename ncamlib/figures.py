@@ -66,23 +66,25 @@ def save_growth(path: Path | str, frames: Tensor, scale: int = 4, milliseconds: 
     write_atomically(path, buffer.getvalue())
 
 
-def growth_strip(frames: Tensor, titles: Sequence[Any], targets: Tensor) -> Any:
+def growth_strip(frames: Tensor, titles: Sequence[Any], targets: Tensor | None = None) -> Any:
     """Fig. 2: one row per image, growth from left to right, the target last. Returns a matplotlib figure.
 
-    frames (F, N, 3 or 4, H, W), one per title; targets (N, 3 or 4, H, W).
+    frames (F, N, 3 or 4, H, W), one per title; targets (N, 3 or 4, H, W), unless they are not at hand.
     """
     import matplotlib.pyplot as plt
 
-    rows, columns = len(targets), len(titles) + 1
+    if targets is not None:
+        frames, titles = torch.cat([frames, targets[None]]), [*titles, "target"]
+    rows, columns = frames.shape[1], len(titles)
     top = 0.05 + 0.2 * max(str(title).count("\n") + 1 for title in titles)
     height = 0.9 * rows + top
     figure, axes = plt.subplots(rows, columns, figsize=(0.9 * columns, height), squeeze=False)
-    for row, target in enumerate(targets):
-        for axis, image in zip(axes[row], [*frames[:, row], target], strict=True):
+    for row in range(rows):
+        for axis, image in zip(axes[row], frames[:, row], strict=True):
             axis.imshow(over_white(image).clamp(0, 1).permute(1, 2, 0), interpolation="nearest")
             axis.set(xticks=[], yticks=[])
             axis.spines[:].set_color("0.8")
-    for axis, title in zip(axes[0], [*titles, "target"], strict=True):
+    for axis, title in zip(axes[0], titles, strict=True):
         axis.set_title(str(title), fontsize=9)
     figure.subplots_adjust(left=0.003, right=0.997, top=1 - top / height, bottom=0.005, wspace=0.05, hspace=0.05)
     return figure

@@ -19,7 +19,7 @@ class LiveManifold(anywidget.AnyWidget):
 
     `emoji` (itself or its name), `code` (base64 of the letters, two bits each; empty: the emoji's own),
     `mutation_rate`, `fire_rate`, `steps_per_second`, `playing` and `seed` are synchronised both ways. What crossing and
-    injection begin with is given once: `partner` (a name), `group` (part of names), `drawer` (open from the start).
+    injection begin with is given once: `partner` (a name) and `group` (part of names).
     """
 
     _esm = module.source()
@@ -34,7 +34,6 @@ class LiveManifold(anywidget.AnyWidget):
     seedlings = traitlets.List().tag(sync=True)
     partner = traitlets.Unicode().tag(sync=True)
     group = traitlets.Unicode().tag(sync=True)
-    drawer = traitlets.Bool(False).tag(sync=True)
     manifold = traitlets.Dict().tag(sync=True)
     encoder = traitlets.Dict().tag(sync=True)
 
@@ -73,7 +72,7 @@ class LiveManifold(anywidget.AnyWidget):
         bundle = super()._repr_mimebundle_(**options)
         data = bundle[0] if isinstance(bundle, tuple) else bundle
         names = ("emoji", "code", "mutation_rate", "fire_rate", "steps_per_second", "playing", "seed", "steps")
-        names += ("partner", "group", "drawer")
+        names += ("partner", "group")
         properties = {name: getattr(self, name) for name in (*names, "seedlings")}
         for name in self._files:
             url = f"../_static/live/{self._experiment}-{name}.safetensors"

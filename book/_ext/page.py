@@ -1,9 +1,11 @@
-"""Two small repairs to the pages: formulas without a script, and no script twice. And the live page's models.
+"""Small repairs to the pages: formulas without a script, no script twice. The live page's models, launch buttons.
 
 Formulas become MathML when the book is built. Every current browser draws it, so the pages need
 neither MathJax nor a network.
 """
 
+import os
+from pathlib import Path
 from typing import Any
 
 from docutils import nodes
@@ -41,18 +43,33 @@ def drop_repeated_scripts(
 
 def write_models(app: Sphinx, error: Exception | None) -> None:
     """Put beside the pages what the live manifold loads: the models named in `live_experiments`."""
-    from pathlib import Path
-
     from ncamlib.live import assets
 
     if error is None and app.builder.format == "html":
         assets.write(app.config.live_experiments, Path(app.outdir) / "_static" / "live")
 
 
+def add_launch_buttons(app: Sphinx, config: Any) -> None:
+    """Where the book is published from a repository, NCAM_REPOSITORY=OWNER/NAME, link to it and to Colab.
+
+    The branch `colab` holds the notebooks with a cell that installs the project (`colab.py`).
+    """
+    repository = os.environ.get("NCAM_REPOSITORY")
+    if repository:
+        config.html_theme_options |= {
+            "repository_url": f"https://github.com/{repository}",
+            "repository_branch": "colab",
+            "path_to_docs": "",
+            "use_repository_button": True,
+            "launch_buttons": {"colab_url": "https://colab.research.google.com"},
+        }
+
+
 def setup(app: Sphinx) -> dict[str, Any]:
     """Register both with Sphinx."""
     app.add_html_math_renderer("mathml", (inline_math, None), (block_math, None))
     app.add_config_value("live_experiments", [], "html")
+    app.connect("config-inited", add_launch_buttons)
     app.connect("build-finished", write_models)
     app.connect("html-page-context", drop_repeated_scripts, priority=999)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

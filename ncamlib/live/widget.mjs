@@ -271,8 +271,10 @@ function render({ model, el }) {
       set('code', text(packLetters(letters))); say(`${name} crossed with ${input('partner').value.replaceAll('_', ' ')}`); express();
     },
     inject: () => {
-      const key = input('group').value.toLowerCase(), group = [];
-      data.header.names.forEach((n, i) => { if (key && n.toLowerCase().includes(key)) group.push(unpackLetters(data.letters, i)); });
+      // Whole words where there are any, as in the library's chapters; else any part of a name.
+      const key = input('group').value.trim().toLowerCase().replaceAll(' ', '_');
+      const having = (part, around) => data.header.names.flatMap((n, i) => (part && `${around}${n.toLowerCase()}${around}`.includes(part) ? [i] : []));
+      const words = having(key && `_${key}_`, '_'), group = (words.length ? words : having(key, '')).map((i) => unpackLetters(data.letters, i));
       if (!group.length) { say(`No emoji has '${key}' in its name.`); return; }
       const genes = meanGenes(group, Number(input('threshold').value));
       letters = letters.map((letter, i) => (genes[i] === NONE ? letter : genes[i]));
@@ -395,7 +397,6 @@ function render({ model, el }) {
   });
   input('channel').value = -1;
   for (const control of ['partner', 'group']) if (model.get(control)) input(control).value = model.get(control);
-  if (model.get('drawer')) $('details').open = true;
   seedlings.forEach(({ emoji, title }, i) => {
     const button = Object.assign(document.createElement('button'), { textContent: emoji, title: title.replaceAll('_', ' '), onclick: () => startSeedling(i) });
     button.dataset.i = i; button.setAttribute('aria-label', button.title);
