@@ -124,6 +124,14 @@ def shipped(name: str) -> Path:
     return project_root() / "checkpoints" / f"{experiment(name).name}.safetensors"
 
 
+def losses(name: str) -> list[float]:
+    """The training loss of a shipped experiment, one number per step; empty where none was kept."""
+    file = shipped(name).with_suffix(".csv")
+    if not file.exists():
+        return []
+    return [float(line.split(",")[1]) for line in file.read_text(encoding="utf-8").splitlines()[1:]]
+
+
 def load_model(path: Path | str, device: torch.device | str = "cpu") -> tuple[Grower, dict[str, Any]]:
     """The model of a `model` checkpoint or of a shipped experiment, ready to use, and its header."""
     path = shipped(str(path))

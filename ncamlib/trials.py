@@ -65,6 +65,7 @@ TRIALS: dict[str, dict[str, Change]] = {
         "EMA 0.98": _chars(_train(ema=0.98)),
         "64×64 from the start": _chars(_curriculum()),
         "32×32 for 60%, then 48, 64": _chars(_curriculum((0.6, 32), (0.8, 48))),
+        "64×64 for the last 40%": _chars(_curriculum((0.3, 32), (0.4, 40), (0.5, 48), (0.6, 56))),
         "steps: 3/4 of the side": _chars(_curriculum(*RECIPE, per_cell=0.75)),
         "steps: 3/8 of the side": _chars(_curriculum(*RECIPE, per_cell=0.375)),
         "second layer starts at full size": _chars(_model(second_layer_start=1.0)),

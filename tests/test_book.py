@@ -160,6 +160,7 @@ SMOKE = {
     "02_encodings": ({"sample": 3, "shown": 2}, "DNA-SYN 16-512"),
     "04_genetic_engineering": ({"group_b": "Santa", "targets": "🍕", "thresholds": "0.6"}, "Santa: "),
     "05_ablation": ({"retrain": True, "minutes": 0.03, "dataset": "chars", "sample": 4, "shown": 2}, "Trained afresh"),
+    "06_cifar10": ({"data_dir": "pictures", "sample": 2, "shown": 2}, "measured on 2 of 3 pictures"),
     "07_single_nca": ({"emoji": "🆒"}, "1 picture"),
     "08_beyond": ({"sample": 4, "shown": 3, "factor": 2}, "never seen"),
     "03_subsets": ({"subsets": "emos", "sample": 4, "shown": 2}, "shipped: emos"),
@@ -174,6 +175,9 @@ NOTEBOOKS = [page for page in PAGES if (ROOT / f"{page}.ipynb").exists()]
 def test_a_chapter_runs_elsewhere_with_other_parameters(page, tmp_path):
     changes, expected = SMOKE[Path(page).name]
     before = {f: f.stat().st_mtime_ns for f in (ROOT / "figures").iterdir()}
+    (tmp_path / "pictures").mkdir()
+    for i in range(3):
+        Image.new("RGB", (32, 32), (80 * i, 40, 200)).save(tmp_path / "pictures" / f"{i}.png")
     given = [word for name, value in changes.items() for word in ("-p", name, str(value))]
     command = [sys.executable, "-m", "papermill", str(ROOT / f"{page}.ipynb"), "out.ipynb", *given]
     run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
@@ -192,6 +196,27 @@ def test_parameters_are_documented(page):
     for name, about in parameters.items():
         assert about["inferred_type_name"] != "None", f"{name} has no type"
         assert about["help"], f"{name} has no help"
+
+
+def test_published_notebooks_install_the_project_first(tmp_path):
+    import importlib.util
+
+    import nbformat
+
+    found = importlib.util.spec_from_file_location("colab", ROOT / "book" / "_ext" / "colab.py")
+    colab = importlib.util.module_from_spec(found)
+    found.loader.exec_module(colab)
+    for notebook in (ROOT / "book").glob("*.ipynb"):
+        shutil.copy(notebook, tmp_path)
+    for _ in range(2):  # again makes no difference
+        names = colab.add_install_cells(tmp_path, "https://github.com/someone/ncam")
+    assert len(names) == len(NOTEBOOKS)
+    for name in names:
+        notebook = nbformat.read(tmp_path / name, as_version=4)
+        nbformat.validate(notebook)
+        committed = nbformat.read(ROOT / "book" / name, as_version=4)
+        assert "git clone -q --depth 1 https://github.com/someone/ncam" in notebook.cells[0].source
+        assert [c.source for c in notebook.cells[1:]] == [c.source for c in committed.cells]
 
 
 def _committed(file: Path) -> bytes:

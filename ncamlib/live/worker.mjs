@@ -2,7 +2,7 @@
 
 let module, automaton, tensors, encoder, leak = 0.1;
 let fireRate = 1, seed = 0, speed = 30, playing = false, until = Infinity, steps = 0, epoch = 0, since = 0, owed = 0, last = 0;
-const tick = new MessageChannel();
+const tick = new MessageChannel(), TURN = 10;  // milliseconds of steps before other messages, frames above all, have theirs
 
 function ensure(side) {
   if (automaton?.side === side) return;
@@ -20,8 +20,10 @@ tick.port1.onmessage = () => {
   const now = performance.now();
   owed = Math.min(owed + (now - last) * speed / 1000, 16);
   last = now;
-  const n = Math.min(Math.floor(owed), until - automaton.time);
-  if (n > 0) { automaton.step(leak, fireRate, seed, n); steps += n; owed -= n; }
+  const asked = Math.min(Math.floor(owed), until - automaton.time);
+  let n = 0;
+  for (; n < asked && performance.now() - now < TURN; n++) automaton.step(leak, fireRate, seed, 1);
+  steps += n; owed -= n;
   if (automaton.time >= until) { playing = false; postMessage({ type: 'done', time: automaton.time, epoch }); return; }
   if (n > 0) tick.port2.postMessage(0);
   else setTimeout(() => tick.port2.postMessage(0), 3);

@@ -1,0 +1,110 @@
+"""Times the live manifold on the built page in headless Chromium; `python -m ncamlib.live.speed` records it.
+
+Needs playwright and a Chromium (`pip install -e '.[test]'`). Writes `figures/live.json`, which the chapter shows.
+"""
+
+import datetime
+import functools
+import http.server
+import json
+import shutil
+import statistics
+import threading
+from typing import Any
+
+import torch
+
+from ncamlib import checkpoint
+from ncamlib.errors import NcamError
+from ncamlib.provenance import commit, device_name, project_root
+
+FLAGS = ("--no-sandbox", "--disable-gpu")
+SECONDS, MOVES = 5, 15
+# Counts the frames drawn, and notes when one differs from the frame before.
+COUNT = """
+(() => {
+  const draw = CanvasRenderingContext2D.prototype.putImageData;
+  globalThis.drawn = { frames: 0, changed: 0, last: 0 };
+  CanvasRenderingContext2D.prototype.putImageData = function (image, x, y) {
+    draw.call(this, image, x, y);
+    if (!this.canvas.classList.contains('picture')) return;
+    let sum = 0;
+    for (let i = 0; i < image.data.length; i++) sum = (sum * 31 + image.data[i]) | 0;
+    drawn.frames++;
+    if (sum !== drawn.last) drawn.changed = performance.now();
+    drawn.last = sum;
+  };
+})();
+"""
+MOVE = """
+async (value) => {
+  const slider = document.querySelector('.ncam [name="mutation"]'), before = performance.now();
+  slider.value = value;
+  slider.dispatchEvent(new Event('input', { bubbles: true }));
+  while (drawn.changed < before) await new Promise((resolve) => setTimeout(resolve, 1));
+  return drawn.changed - before;
+}
+"""
+
+
+def measure() -> dict[str, Any]:
+    """Steps and frames per second while an emoji grows without end, and milliseconds from slider to changed picture."""
+    try:
+        from playwright.sync_api import sync_playwright
+    except ImportError as error:
+        raise NcamError("timing the page needs playwright: pip install -e '.[test]'") from error
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    built = project_root() / "_build" / "html"
+    if chromium is None or not (built / "book" / "live.html").exists():
+        raise NcamError("timing the page needs Chromium and the built book: install it, run make book")
+
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=built))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        with sync_playwright() as playwright:
+            browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
+            page = browser.new_page(viewport={"width": 1280, "height": 900})
+            page.add_init_script(COUNT)
+            page.goto(f"http://127.0.0.1:{server.server_port}/book/live.html")
+            page.wait_for_selector("[data-ncam-live][data-alive]")
+            page.click(".ncam summary")
+            page.wait_for_selector(".ncam .grid button", timeout=60_000)
+            page.evaluate("document.querySelector('[data-ncam-live]').ncam.set('steps_per_second', 10000)")
+            page.check(".ncam [name=endless]")
+            page.wait_for_timeout(1000)
+            look = "[performance.now(), drawn.frames, Number(document.querySelector('.ncam').dataset.time)]"
+            then, frames, steps = page.evaluate(look)
+            page.wait_for_timeout(1000 * SECONDS)
+            now, more_frames, more_steps = page.evaluate(look)
+            page.uncheck(".ncam [name=endless]")
+            page.evaluate("document.querySelector('[data-ncam-live]').ncam.set('steps_per_second', 60)")
+            page.wait_for_timeout(500)
+            waits = [page.evaluate(MOVE, 0.2 + 0.6 * (i % 2) + i / 100) for i in range(MOVES)]
+            version = browser.version
+            browser.close()
+    finally:
+        server.shutdown()
+        server.server_close()
+    seconds = (now - then) / 1000
+    return {
+        "steps_per_second": round((more_steps - steps) / seconds, 1),
+        "frames_per_second": round((more_frames - frames) / seconds, 1),
+        "slider_to_frame_ms": round(statistics.median(waits), 1),
+        "slider_to_frame_ms_worst": round(max(waits), 1),
+        "browser": f"Chromium {version}, headless",
+        "device": device_name(torch.device("cpu")).split(", ")[0],
+        "date": datetime.date.today().isoformat(),
+        "commit": commit(),
+    }
+
+
+if __name__ == "__main__":
+    figures = measure()
+    checkpoint.write_atomically(
+        project_root() / "figures" / "live.json", (json.dumps(figures, indent=1) + "\n").encode()
+    )
+    print(json.dumps(figures, indent=1))
