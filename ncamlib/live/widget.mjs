@@ -123,7 +123,7 @@ function render({ model, el }) {
   const post = (message, transfer = []) => worker.postMessage(message, transfer);
   const seedlings = model.get('seedlings'), picture = $('.picture'), context = picture.getContext('2d');
   const still = matchMedia('(prefers-reduced-motion: reduce)').matches;
-  let data = null, own = null, letters = null, partner = null, name = '', visible = true, waiting = false, gone = false;
+  let data = null, own = null, letters = null, name = '', surgery = '', visible = true, waiting = false, gone = false;
 
   post({ type: 'start', wasm: fast ? bytes(WASM).buffer : null });
   const set = (key, value) => { if (model.get(key) !== value) { model.set(key, value); model.save_changes(); } };
@@ -133,7 +133,7 @@ function render({ model, el }) {
     post({ type: 'set', side: Number(input('side').value), fireRate: model.get('fire_rate'), seed: model.get('seed'), speed: model.get('steps_per_second'), until: until() });
     post({ type: 'restart' });
     if (still) { post({ type: 'step', n: Math.min(until(), 64) }); play(false); } else play(true);
-    picture.setAttribute('aria-label', `${name}, grown from one pixel` + (letters && model.get('mutation_rate') > 0 ? `, ${Math.round(100 * model.get('mutation_rate'))}% of its letters replaced` : ''));
+    picture.setAttribute('aria-label', `${name}${surgery}, grown from one pixel` + (letters && model.get('mutation_rate') > 0 ? `, ${Math.round(100 * model.get('mutation_rate'))}% of its letters replaced` : ''));
   }
   let epoch = 0;  // a 'done' of an older growth comes too late
   function play(on) {
@@ -154,7 +154,7 @@ function render({ model, el }) {
     own = unpackLetters(data.letters, index);
     letters = new Uint8Array(own);
     name = data.header.names[index].replaceAll('_', ' ');
-    input('mix').value = 0;
+    input('mix').value = 0; surgery = '';
     set('emoji', data.header.emoji[index]);
     set('code', text(packLetters(letters)));
     for (const b of root.querySelectorAll('.grid button')) b.setAttribute('aria-selected', b.dataset.index === String(index));
@@ -268,7 +268,7 @@ function render({ model, el }) {
       const two = other(); if (!two) return;
       const word = mix(model.get('seed') >>> 0);  // every gene from one parent or the other
       letters = letters.map((letter, i) => (mix(word ^ mix(i >> 4)) & 1 ? two[i] : letter));
-      set('code', text(packLetters(letters))); say(`${name} crossed with ${input('partner').value.replaceAll('_', ' ')}`); express();
+      set('code', text(packLetters(letters))); surgery = ` crossed with ${input('partner').value.replaceAll('_', ' ')}`; say(name + surgery); express();
     },
     inject: () => {
       // Whole words where there are any, as in the library's chapters; else any part of a name.
@@ -279,9 +279,9 @@ function render({ model, el }) {
       const genes = meanGenes(group, Number(input('threshold').value));
       letters = letters.map((letter, i) => (genes[i] === NONE ? letter : genes[i]));
       set('code', text(packLetters(letters)));
-      say(`${genes.reduce((n, g) => n + (g !== NONE), 0)} letters shared by ${group.length} emoji injected into ${name}`); express();
+      surgery = ` with ${genes.reduce((n, g) => n + (g !== NONE), 0)} letters shared by ${group.length} emoji`; say(name + surgery); express();
     },
-    clean: () => { letters = new Uint8Array(own); input('mix').value = 0; set('code', text(packLetters(letters))); say(name); express(); },
+    clean: () => { letters = new Uint8Array(own); input('mix').value = 0; surgery = ''; set('code', text(packLetters(letters))); say(name); express(); },
   };
   function hurt(x, y) {
     const side = Number(input('side').value);
@@ -378,9 +378,9 @@ function render({ model, el }) {
     } else if (message.type === 'loaded') loaded(message);
     else if (message.type === 'encoder') post({ type: 'encode', image, side: data.header.size });
     else if (message.type === 'encoded') {
-      own = message.letters; letters = new Uint8Array(own); name = 'your picture'; input('mix').value = 0;
+      own = message.letters; letters = new Uint8Array(own); name = 'your picture'; surgery = ''; input('mix').value = 0;
       set('code', text(packLetters(letters))); express();
-    } else if (message.type === 'done' && message.epoch === epoch) { play(false); say(`${name} after ${message.time} steps. Paint on it to wound it; move a slider to grow it again.`); }
+    } else if (message.type === 'done' && message.epoch === epoch) { play(false); say(`${name}${surgery} after ${message.time} steps. Paint on it to wound it; move a slider to grow it again.`); }
     else if (message.type === 'error') say(`The automaton stopped: ${message.text}. Reload the page to try again.`);
   };
   const frame = () => {
