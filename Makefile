@@ -21,9 +21,10 @@ lint: $(BIN)/ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-# Measure the shipped checkpoints again and write the tables of README and book.
+# Measure the shipped checkpoints again (photographs, which are not here, excepted) and write the tables.
 results: $(BIN)/ready
 	for file in checkpoints/*.safetensors; do \
+	  case $$file in *cifar10*) continue;; esac; \
 	  $(BIN)/ncam evaluate $$(basename $$file .safetensors) --record || exit 1; done
 	$(BIN)/ncam list --write
 

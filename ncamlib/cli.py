@@ -126,6 +126,9 @@ def evaluate(
     choose_backend(backend, place)
     file = checkpoint.shipped(target)
     model, header = checkpoint.load_model(target, place)
+    known = header["images"] in (*datasets.SUBSETS, "cifar10") or header["experiment"]["images"] == header["images"]
+    if not known and data_dir is None:
+        raise NcamError(f"{file.name} was trained on '{header['images']}': give those pictures with --data-dir FOLDER")
     images = datasets.load(
         header["images"], model.config.image_size, model.config.image_channels, data_dir, skip_broken
     )
@@ -136,7 +139,9 @@ def evaluate(
     shown = {"experiment": name, **to_dict(measured), "device": device_name(model.device)}
     shown |= {"backend": select_backend(torch.empty(1, 16, 3, 3, device=model.device)), "checkpoint": str(file)}
     if record:
-        if str(file) == target or data_dir or (mutation_rate, fire_rate, steps) != (TEST_MUTATION, None, None):
+        if images.digest != header["data_digest"]:
+            raise NcamError("these are not the images that the model was trained on: nothing is recorded")
+        if str(file) == target or (mutation_rate, fire_rate, steps) != (TEST_MUTATION, None, None):
             raise NcamError(
                 "only a shipped checkpoint under the paper's test conditions is recorded: give its name alone"
             )

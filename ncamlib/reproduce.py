@@ -21,7 +21,7 @@ from ncamlib.errors import NcamError
 from ncamlib.evaluate import reconstruct
 from ncamlib.experiments import EXPERIMENTS, PRIORITY, WITH_ENCODER
 from ncamlib.figures import enlarge, sheet, to_picture
-from ncamlib.run import MODEL_FILE, Run
+from ncamlib.run import MODEL_FILE, TRAINING_FILE, Run
 from ncamlib.train import train
 
 RESULT_FILE, LOSS_FILE, SHEET_FILE = "result.json", "loss.csv", "reconstructions.png"
@@ -60,6 +60,7 @@ def reproduce(
     is shared among all; without one each takes `steps` optimiser steps, or its own number. An experiment that fails
     is reported and does not stop the others. Returns the names that failed.
     """
+    known = {e.name: checkpoint.shipped(e.name) for e in chosen if more and checkpoint.shipped(e.name).exists()}
     seconds, failed = shares(chosen, budget) if budget else {}, []
     for i, experiment in enumerate(chosen):
         folder, label = out / experiment.name, f"[{i + 1}/{len(chosen)}] {experiment.name}"
@@ -68,8 +69,9 @@ def reproduce(
         try:
             images = load(experiment)
             report(f"{label}: {len(images)} images")
-            known = checkpoint.shipped(experiment.name)
-            start = known if more and known.exists() else None
+            if experiment.name in known and _begun_without_start(folder):
+                raise NcamError(f"{folder} holds a training that started afresh: train further in another --out")
+            start = known.get(experiment.name)
             run = train(experiment, images, folder, device, seconds.get(experiment.name), start=start)
             share = seconds.get(experiment.name)
             if run.seconds < share if share else run.step < experiment.train.steps:
@@ -85,10 +87,15 @@ def reproduce(
     return failed
 
 
+def _begun_without_start(folder: Path) -> bool:
+    file = folder / TRAINING_FILE
+    return file.exists() and not checkpoint.read(file, "training")[1].get("earlier")
+
+
 def _measured(run: Run, folder: Path) -> results.Result | None:
     """The result that an earlier call wrote for this very run, if there is one."""
     file = folder / RESULT_FILE
-    if not file.exists():
+    if not all((folder / name).exists() for name in (RESULT_FILE, SHIPPED_FILE, LOSS_FILE)):
         return None
     row = from_dict(results.Result, json.loads(file.read_text(encoding="utf-8")))
     return row if (row.train_steps, row.data_digest) == (run.header()["step"], run.images.digest) else None
@@ -102,7 +109,6 @@ def measure_run(run: Run, folder: Path) -> results.Result:
     )
     model, header = checkpoint.load_model(folder / SHIPPED_FILE, run.model.device)
     row = results.measure_all(model, run.images, header)
-    checkpoint.write_atomically(folder / RESULT_FILE, (json.dumps(to_dict(row), indent=1) + "\n").encode())
     first = header["step"] - len(run.losses) + 1
     lines = [f"{step},{loss:.6g}" for step, loss in enumerate(run.losses, first)]
     checkpoint.write_atomically(folder / LOSS_FILE, ("step,mse\n" + "\n".join(lines) + "\n").encode())
@@ -110,6 +116,8 @@ def measure_run(run: Run, folder: Path) -> results.Result:
     targets = run.images.pixels[shown]
     pairs = torch.stack([targets, reconstruct(model, targets).cpu()], 1).flatten(0, 1)  # target, grown, target, ...
     to_picture(sheet(enlarge(pairs, 2), columns=8)).save(folder / SHEET_FILE)
+    # Last, because it says that the others are there.
+    checkpoint.write_atomically(folder / RESULT_FILE, (json.dumps(to_dict(row), indent=1) + "\n").encode())
     return row
 
 
@@ -127,6 +135,16 @@ def deployable(model: Grower, images: Images, encoder: bool = False) -> Grower:
     return model
 
 
+def _continued(curve: Path, losses: str) -> str:
+    """The losses of a run that was trained further: the shipped curve up to where its own begin."""
+    head, *own = losses.splitlines(keepends=True)
+    if not curve.exists() or not own:
+        return losses
+    first = int(own[0].split(",")[0])
+    before = [line for line in curve.read_text().splitlines(keepends=True)[1:] if int(line.split(",")[0]) < first]
+    return "".join([head, *before, *own])
+
+
 def merge(folders: Sequence[Path], report: Callable[[str], None] = print) -> None:
     """Ship the best run of each experiment: its checkpoint, its loss and its result.
 
@@ -137,6 +155,9 @@ def merge(folders: Sequence[Path], report: Callable[[str], None] = print) -> Non
         raise NcamError(f"there is no */{RESULT_FILE} in {', '.join(map(str, folders))}: run ncam reproduce first")
     for file in files:
         row = from_dict(results.Result, json.loads(file.read_text(encoding="utf-8")))
+        if not (file.parent / SHIPPED_FILE).exists():
+            report(f"{row.experiment}: {file.parent} has no {SHIPPED_FILE}: run ncam reproduce again")
+            continue
         header = checkpoint.read(file.parent / SHIPPED_FILE, "model")[1]
         if (header["step"], header["data_digest"]) != (row.train_steps, row.data_digest):
             report(f"{row.experiment}: {file.parent} was trained on after it was measured: run ncam reproduce again")
@@ -149,10 +170,9 @@ def merge(folders: Sequence[Path], report: Callable[[str], None] = print) -> Non
         else:
             shipped = checkpoint.shipped(row.experiment)
             shipped.parent.mkdir(exist_ok=True)
+            curve = shipped.with_suffix(".csv")
+            losses = _continued(curve, (file.parent / LOSS_FILE).read_text()) if header.get("earlier") else None
             shutil.copyfile(file.parent / SHIPPED_FILE, shipped)
-            losses, curve = (file.parent / LOSS_FILE).read_text(), shipped.with_suffix(".csv")
-            if header["earlier"] and curve.exists():  # the curve goes on where the earlier one ended
-                losses = curve.read_text() + losses.split("\n", 1)[1]
-            checkpoint.write_atomically(curve, losses.encode())
+            checkpoint.write_atomically(curve, (losses or (file.parent / LOSS_FILE).read_text()).encode())
             results.record(row)
             report(f"{row.experiment}: {row.mse:.4f} recorded" + (f", was {known.mse:.4f}" if known else ""))

@@ -16,7 +16,7 @@ from ncamlib.provenance import project_root
 
 SCHEMA = 1
 CURVE = (0.0, 0.1, 0.25, 0.4, 0.5, 0.6, 0.75, 1.0)  # mutation rates
-CURVE_IMAGES = 3000  # of larger sets the curve is measured on a fixed sample of so many
+CURVE_IMAGES = 1000  # of larger sets the curve is measured on a fixed sample of so many
 SEEDS = 3  # draws that the error is averaged over
 BEGIN, END = "<!-- results: written by 'ncam list --write', not by hand -->", "<!-- end of results -->"
 
@@ -130,8 +130,14 @@ def summary() -> list[dict[str, Any]]:
 
 
 def machine(device: str) -> str:
-    """A recorded device without its threads and trade marks, as a table shows it."""
-    return device.split(",")[0].replace("(R)", "").replace("(TM)", "").removesuffix(" Processor").strip()
+    """Recorded devices without their threads and trade marks, as a table shows them."""
+    parts = (part.split(",")[0].replace("(R)", "").replace("(TM)", "") for part in device.split(" + "))
+    return ", ".join(dict.fromkeys(part.removesuffix(" Processor").strip() for part in parts))
+
+
+def short(commit: str) -> str:
+    """Recorded commits, as a table shows them."""
+    return ", ".join(part[:7] for part in commit.split(" + "))
 
 
 def markdown(rows: list[dict[str, Any]]) -> str:
@@ -146,7 +152,9 @@ def markdown(rows: list[dict[str, Any]]) -> str:
         psnr, training = "–", "–"
         if trained:
             psnr, device = f"{row['psnr']:.1f}", machine(row["device"])
-            training = f"{row['train_steps']:,} steps, {row['minutes']:.0f} min, {device}, commit {row['commit'][:7]}"
+            training = (
+                f"{row['train_steps']:,} steps, {row['minutes']:.0f} min, {device}, commit {short(row['commit'])}"
+            )
             training += f"; images {row['note']}" if row["note"] else ""
         lines.append(f"| `{row['name']}` | {number(row['paper_mse'])} | {number(row['mse'])} | {psnr} | {training} |")
     return "\n".join(lines)

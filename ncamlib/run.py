@@ -39,6 +39,8 @@ class Run:
         """The run's provenance, as it is written into checkpoints and results."""
         device = self.model.device
         state = torch.empty(1, self.model.config.channels, 3, 3, device=device)
+        here = {"device": device_name(device), "backend": select_backend(state), "commit": commit()}
+        joined = {key: " + ".join(dict.fromkeys(part[key] for part in [*self.earlier, here])) for key in here}
         return {
             "experiment": to_dict(self.experiment),
             "images": self.images.name,
@@ -48,9 +50,7 @@ class Run:
             "step": self.step + sum(part["step"] for part in self.earlier),  # of the whole training, as the minutes
             "minutes": round(self.seconds / 60 + sum(part["minutes"] for part in self.earlier), 2),
             "earlier": self.earlier,
-            "device": device_name(device),
-            "backend": select_backend(state),
-            "commit": commit(),
+            **joined,  # of all its parts
             "torch": torch.__version__,
         }
 
@@ -106,17 +106,19 @@ class Run:
         if model.config != self.experiment.model or header["data_digest"] != self.images.digest:
             raise NcamError(f"{path} holds another model or other images than '{self.experiment.name}': start afresh")
         if getattr(model, "encoder", True) is None:
-            raise NcamError(f"{path} was saved without its encoder and cannot be trained further: start afresh")
+            raise NcamError(f"{path} was saved without its encoder: it cannot be trained further, only afresh")
         # A codebook of some images, which a model may be shipped with, is made anew at the end.
         state = {name: value for name, value in model.state_dict().items() if not name.startswith("codes.")}
         checkpoint.load_state(self.model, state, path)
         if self.average is not None:
             checkpoint.load_state(self.average, state, path)
-        keys = ("step", "minutes", "device", "backend", "commit", "torch")
-        self.earlier = [*header.get("earlier", []), {key: header[key] for key in keys}]
-        for part in self.earlier[:-1]:  # the header counts the whole training, the last part is what it adds
-            self.earlier[-1]["step"] -= part["step"]
-            self.earlier[-1]["minutes"] = round(self.earlier[-1]["minutes"] - part["minutes"], 2)
+        # The header counts the whole training: its last part is what it adds to those before.
+        before = header.get("earlier", [])
+        last = {key: header[key].split(" + ")[-1] for key in ("device", "backend", "commit", "torch")}
+        last["step"] = header["step"] - sum(part["step"] for part in before)
+        last["minutes"] = round(header["minutes"] - sum(part["minutes"] for part in before), 2)
+        self.earlier = [*before, last]
+        self.generator.manual_seed(self.experiment.train.seed + header["step"])  # not the same draws again
 
 
 def prepare(experiment: Experiment, images: Images, device: torch.device) -> Run:

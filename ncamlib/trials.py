@@ -5,6 +5,7 @@ recorded in `figures/trials.json`, from which the book renders its table. Single
 recipe, they prove nothing.
 """
 
+import hashlib
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -109,7 +110,8 @@ def load() -> list[Trial]:
         return []
     rows = [from_dict(Trial, row) for row in json.loads(path().read_text(encoding="utf-8"))]
     known = [(base, change) for base, changes in TRIALS.items() for change in changes]
-    return sorted(rows, key=lambda row: known.index((row.base, row.change)))
+    places = {trial: place for place, trial in enumerate(known)}
+    return sorted(rows, key=lambda row: places.get((row.base, row.change), len(places)))
 
 
 def run(
@@ -122,17 +124,19 @@ def run(
 ) -> None:
     """Train, measure and record every trial of a base experiment that is not recorded yet; `budget` seconds each."""
     done = {(row.base, row.change) for row in load()}
-    for number, (label, change) in enumerate(TRIALS[choice("trials", base, TRIALS)].items()):
+    for label, change in TRIALS[choice("trials", base, TRIALS)].items():
         if (base, label) in done:
             continue
-        chosen, folder = change(experiment(base)), out / f"{base}-{number}"
+        chosen = change(experiment(base))
+        settings = hashlib.sha256(json.dumps(to_dict(chosen)).encode()).hexdigest()[:8]
+        folder = out / f"{base}-{settings}"  # other settings, another folder
         try:
             header = train(chosen, images, folder, device, budget, quiet=True).header()
+            if header["minutes"] * 60 < 0.98 * budget:
+                raise NcamError(f"the trial '{label}' was stopped: the same command continues")
             model, _ = checkpoint.load_model(folder / MODEL_FILE, device)
             sample = images.sample(MEASURED)
             mse, clean = measure(model, sample).mse, measure(model, sample, mutation_rate=0.0).mse
-            if header["minutes"] * 60 < 0.98 * budget:
-                raise NcamError(f"the trial '{label}' was stopped: the same command continues")
         except Diverged:
             header, mse, clean = checkpoint.read(folder / MODEL_FILE, "model")[1], None, None
         keys = ("minutes", "device", "commit", "data_digest", "note")
@@ -154,7 +158,8 @@ def markdown(rows: Sequence[Trial]) -> str:
     last = None
     for row in rows:
         if row.base != last:
-            where = f"{row.minutes:.0f} min each, {machine(row.device)}, commit {row.commit[:7]}"
+            commits = " and ".join(dict.fromkeys(r.commit[:7] for r in rows if r.base == row.base))
+            where = f"{row.minutes:.0f} min each, {machine(row.device)}, commit {commits}"
             lines.append(f"| **`{row.base}`**, {where} | | | |")
         last = row.base
         lines.append(f"| {row.change} | {row.train_steps:,} | {number(row.mse)} | {number(row.mse_clean)} |")

@@ -127,6 +127,7 @@ def test_a_shipped_model_is_trained_further_and_counts_all_its_training(tmp_path
     header = checkpoint.load_model(one[0].name)[1]
     assert header["step"] == row["train_steps"] == 9
     assert [part["step"] for part in header["earlier"]] == [3, 3]
+    assert header["device"] == header["earlier"][0]["device"]  # named once
     curve = checkpoint.shipped(one[0].name).with_suffix(".csv").read_text().splitlines()
     assert [line.split(",")[0] for line in curve] == ["step", *map(str, range(1, 10))]
 
@@ -136,10 +137,25 @@ def test_a_model_without_its_encoder_cannot_be_trained_further(tmp_path, chosen,
     reproduce.reproduce(one, tmp_path / "first", CPU, load, report=said.append)
     reproduce.merge([tmp_path / "first"], said.append)
     reproduce.reproduce(one, tmp_path / "second", CPU, load, more=True, report=said.append)
-    assert "without its encoder and cannot be trained further: start afresh" in said[-1]
+    assert "without its encoder: it cannot be trained further" in said[-1]
 
 
 def test_shipped_checkpoints_are_small():
     sizes = [file.stat().st_size for file in (ROOT / "checkpoints").glob("*.safetensors")]
     assert max(sizes) <= 16 * 2**20
     assert sum(sizes) <= 150 * 2**20
+
+
+def test_a_run_that_started_afresh_is_not_taken_for_one_trained_further(tmp_path, chosen, checkout):
+    one, said = [e for e in chosen if e.name in WITH_ENCODER], []
+    reproduce.reproduce(one, tmp_path, CPU, load, report=said.append)
+    reproduce.merge([tmp_path], said.append)
+    assert reproduce.reproduce(one, tmp_path, CPU, load, more=True, report=said.append) == [one[0].name]
+    assert "train further in another --out" in said[-1]
+
+
+def test_two_continuations_of_one_run_keep_one_curve(tmp_path):
+    curve = tmp_path / "a.csv"
+    curve.write_text("step,mse\n1,0.5\n2,0.4\n3,0.3\n4,0.2\n")
+    assert reproduce._continued(curve, "step,mse\n3,0.35\n4,0.25\n") == "step,mse\n1,0.5\n2,0.4\n3,0.35\n4,0.25\n"
+    assert reproduce._continued(tmp_path / "none.csv", "step,mse\n3,0.35\n") == "step,mse\n3,0.35\n"

@@ -46,7 +46,9 @@ def _part(model: NCAM, prefixes: tuple[str, ...]) -> dict[str, Tensor]:
 
 
 def pack_encoder(model: NCAM) -> bytes:
-    """What reads a picture and writes its DNA, as a safetensors file."""
+    """What reads a picture and writes its DNA, as a safetensors file; nothing for a model saved without its encoder."""
+    if model.encoder is None:
+        return b""
     return save(_part(model, ENCODER), {"ncam": "{}"})
 
 
@@ -87,6 +89,8 @@ def write(experiments: Sequence[str], folder: Path) -> None:
         model, header = checkpoint.load_model(experiment)
         parts = {"manifold": pack(model, datasets.emoji(header["images"])), "encoder": pack_encoder(model)}
         for part, data in parts.items():
+            if not data:
+                raise NcamError(f"{experiment} was saved without its encoder, which the page needs: take another model")
             name = f"{header['experiment']['name']}-{part}.safetensors"
             checkpoint.write_atomically(folder / name, data)
             files[name] = {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}

@@ -14,8 +14,11 @@ HOST = """
 (() => {
   const place = document.currentScript.parentElement;
   const state = JSON.parse(place.dataset.props), listeners = {};
+  const initial = { ...state };
   const follow = (set) => {
     const link = new URLSearchParams(location.hash.slice(1));
+    if (!['emoji', 'code', 'mutation', 'fire', 'seed'].some((key) => link.has(key))) return;
+    for (const name of ['mutation_rate', 'fire_rate', 'seed', 'code']) set(name, initial[name]);
     for (const [key, name] of [['mutation', 'mutation_rate'], ['fire', 'fire_rate'], ['seed', 'seed']]) {
       if (link.get(key) && Number.isFinite(Number(link.get(key)))) set(name, Number(link.get(key)));
     }

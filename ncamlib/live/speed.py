@@ -81,9 +81,14 @@ def measure() -> dict[str, Any]:
             page.wait_for_timeout(1000 * SECONDS)
             now, more_frames, more_steps = page.evaluate(look)
             page.uncheck(".ncam [name=endless]")
+            page.click(".ncam [data-do=restart]")
             page.evaluate("document.querySelector('[data-ncam-live]').ncam.set('steps_per_second', 60)")
             page.wait_for_timeout(500)
-            waits = [page.evaluate(MOVE, 0.2 + 0.6 * (i % 2) + i / 100) for i in range(MOVES)]
+            waits = []
+            for i in range(MOVES):
+                page.wait_for_function("!document.querySelector('[data-ncam-live]').ncam.get('playing')")
+                page.wait_for_timeout(200)  # no frame of the last growth is on its way
+                waits.append(page.evaluate(MOVE, 0.2 + 0.6 * (i % 2) + i / 100))
             version = browser.version
             browser.close()
     finally:

@@ -86,16 +86,16 @@ async function load(model, file, progress) {
       model.send({ type: 'load', file });
     });
   }
-  const get = async (address) => {
+  const get = async (address, options) => {
     let response;
-    try { response = await fetch(address); } catch { throw new Error('The manifold could not be loaded: this page must be opened from a web server for that.'); }
+    try { response = await fetch(address, options); } catch { throw new Error('The manifold could not be loaded: this page must be opened from a web server for that.'); }
     if (!response.ok) throw new Error(`The manifold could not be loaded (${response.status}): reload the page to try again.`);
     return response;
   };
-  const place = new URL(url, document.baseURI), manifest = await (await get(new URL('manifest.json', place))).json();
+  const place = new URL(url, document.baseURI), manifest = await (await get(new URL('manifest.json', place), { cache: 'no-cache' })).json();
   const known = manifest.version === MANIFEST && manifest.files[place.pathname.split('/').at(-1)];
   if (!known) throw new Error('The manifold beside this page is another than it knows: reload the page.');
-  const { bytes: total, sha256 } = known, response = await get(place);
+  const { bytes: total, sha256 } = known, response = await get(`${place}?${sha256}`);
   const out = new Uint8Array(total), reader = response.body.getReader();
   let at = 0;
   for (;;) {
@@ -178,10 +178,10 @@ function render({ model, el }) {
     try {
       const found = code ? unpackLetters({ shape: [1, own.length / 4], data: bytes(code) }, 0) : new Uint8Array(own);
       if (code && bytes(code).length !== own.length / 4) throw new Error();
-      letters = found;
+      letters = found; surgery = '';
       set('code', text(packLetters(letters)));
       express();
-    } catch { say('The DNA in this link is damaged: the emoji grows from its own.'); }
+    } catch { letters = new Uint8Array(own); surgery = ''; express(); say('The DNA in this link is damaged: the emoji grows from its own.'); }
   }
 
   async function fetchManifold() {
@@ -268,7 +268,7 @@ function render({ model, el }) {
       const two = other(); if (!two) return;
       const word = mix(model.get('seed') >>> 0);  // every gene from one parent or the other
       letters = letters.map((letter, i) => (mix(word ^ mix(i >> 4)) & 1 ? two[i] : letter));
-      set('code', text(packLetters(letters))); surgery = ` crossed with ${input('partner').value.replaceAll('_', ' ')}`; say(name + surgery); express();
+      set('code', text(packLetters(letters))); surgery += ` crossed with ${input('partner').value.replaceAll('_', ' ')}`; say(name + surgery); express();
     },
     inject: () => {
       // Whole words where there are any, as in the library's chapters; else any part of a name.
@@ -279,7 +279,7 @@ function render({ model, el }) {
       const genes = meanGenes(group, Number(input('threshold').value));
       letters = letters.map((letter, i) => (genes[i] === NONE ? letter : genes[i]));
       set('code', text(packLetters(letters)));
-      surgery = ` with ${genes.reduce((n, g) => n + (g !== NONE), 0)} letters shared by ${group.length} emoji`; say(name + surgery); express();
+      surgery += ` with ${genes.reduce((n, g) => n + (g !== NONE), 0)} letters shared by ${group.length} emoji`; say(name + surgery); express();
     },
     clean: () => { letters = new Uint8Array(own); input('mix').value = 0; surgery = ''; set('code', text(packLetters(letters))); say(name); express(); },
   };
@@ -296,6 +296,7 @@ function render({ model, el }) {
     const x = (box.scrollLeft + box.clientWidth / 2) / before, y = (box.scrollTop + box.clientHeight / 2) / before;
     picture.style.width = `${100 * factor}%`;
     box.tabIndex = factor > 1 ? 0 : -1;
+    picture.style.touchAction = factor > 1 ? 'pan-x pan-y' : 'none';
     box.scrollTo(x * picture.clientWidth - box.clientWidth / 2, y * picture.clientWidth - box.clientHeight / 2);
   }
 
@@ -335,7 +336,7 @@ function render({ model, el }) {
   let down = false;
   picture.addEventListener('pointerdown', (e) => { down = true; picture.setPointerCapture(e.pointerId); hurt(...where(e, picture, picture.width, picture.height)); });
   picture.addEventListener('pointermove', (e) => { if (down) hurt(...where(e, picture, picture.width, picture.height)); });
-  picture.addEventListener('pointerup', () => { down = false; });
+  for (const end of ['pointerup', 'pointercancel']) picture.addEventListener(end, () => { down = false; });
   picture.addEventListener('dblclick', (e) => { const [x, y] = where(e, picture, picture.width, picture.height); const side = Number(input('side').value); post({ type: 'plant', x: Math.floor(x) % side, y: Math.floor(y) % side }); });
   let brush = null;
   const paintDNA = (e) => {
@@ -402,6 +403,7 @@ function render({ model, el }) {
     button.dataset.i = i; button.setAttribute('aria-label', button.title);
     $('.seedlings').append(button);
   });
+  if (!model.get('encoder').bytes) input('upload').parentElement.remove();
   $('[data-do=load]').textContent = `Load all emoji (${(model.get('manifold').bytes / 1e6).toFixed(1)} MB)`;
   show();
   const first = seedlings.findIndex((s) => [s.emoji, s.title].includes(asked.emoji));

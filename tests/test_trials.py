@@ -1,0 +1,62 @@
+"""Trials: every one changes what it says, is recorded once, and a stopped one is not taken for finished."""
+
+import dataclasses
+import json
+
+import pytest
+import torch
+
+from ncamlib import datasets, provenance, trials
+from ncamlib.config import ModelConfig, TrainConfig
+from ncamlib.errors import NcamError
+from ncamlib.experiments import experiment
+
+CPU = torch.device("cpu")
+TINY = ModelConfig(
+    image_size=16, embedding=16, filters=4, encoder_body=("cb1", "cb3"), predictor_fcbs=1, hidden=32, steps=8
+)
+
+
+@pytest.fixture
+def checkout(tmp_path, monkeypatch):
+    """An empty checkout to record into, and one small base experiment with two trials."""
+    (tmp_path / "figures").mkdir()
+    (tmp_path / "_toc.yml").touch()
+    monkeypatch.setenv("NCAM_HOME", str(tmp_path))
+    base = dataclasses.replace(experiment("emos-dna-sto"), model=TINY, train=TrainConfig(batch=4))
+    monkeypatch.setattr(trials, "experiment", lambda name: base)
+    changes = {"as it is": trials._train(), "twice the batch": trials._train(batch=8)}
+    monkeypatch.setattr(trials, "TRIALS", {"emos-dna-sto": changes})
+    return provenance.project_root()
+
+
+@pytest.fixture
+def images():
+    few = datasets.emoji("emos", 16)
+    return datasets.Images("emos", few.pixels[:8], few.names[:8], few.sequences[:8])
+
+
+def test_every_trial_changes_something_else():
+    for base, changes in trials.TRIALS.items():
+        settings = [change(experiment(base)) for change in changes.values()]
+        assert len({str(s) for s in settings}) == len(settings)
+
+
+def test_trials_are_recorded_once_and_shown(tmp_path, checkout, images):
+    said = []
+    for _ in range(2):
+        trials.run("emos-dna-sto", tmp_path / "runs", CPU, images, 0.5, said.append)
+    assert len(said) == 2
+    rows = trials.load()
+    assert [row.change for row in rows] == ["as it is", "twice the batch"]
+    assert all(row.data_digest == images.digest and row.train_steps > 0 for row in rows)
+    table = trials.markdown(rows)
+    assert f"| twice the batch | {rows[1].train_steps:,} | {rows[1].mse:.4f} |" in table
+    file = trials.path()
+    file.write_text(json.dumps([{**json.loads(file.read_text())[0], "change": "a forgotten one"}]))
+    assert trials.load()[0].change == "a forgotten one"
+
+
+def test_an_unknown_base_is_said(tmp_path, checkout, images):
+    with pytest.raises(NcamError, match=r"unknown trials 'nope'"):
+        trials.run("nope", tmp_path, CPU, images, 0.1)
