@@ -1,5 +1,6 @@
 """The live manifold on the built page, driven as a reader drives it."""
 
+import base64
 import functools
 import http.server
 import shutil
@@ -8,10 +9,12 @@ import urllib.parse
 from pathlib import Path
 
 import pytest
+import torch
 from PIL import Image
 
-from ncamlib import datasets
+from ncamlib import checkpoint, datasets, dna
 
+LIVE = Path(__file__).resolve().parent.parent / "ncamlib" / "live"
 BUILT = Path(__file__).resolve().parent.parent / "_build" / "html"
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 FLAGS = "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"
@@ -120,6 +123,40 @@ def test_growth_begins_at_once_without_loading(reader):
     assert again == first
     other = reader.regrow(lambda: reader.page.click(".ncam .seedlings button >> nth=1"))
     assert difference(first, other) > 10
+
+
+GROW = """async ([source, wasm, image, steps]) => {
+  const engine = await import(URL.createObjectURL(new Blob([source], { type: 'text/javascript' })));
+  const file = await (await fetch('../_static/live/chars-dna-syn-manifold.safetensors')).arrayBuffer();
+  const { header, tensors } = engine.parse(file);
+  const letters = engine.mutate(engine.unpackLetters(tensors.letters, image), 0.5, 7);
+  const kernel = new WebAssembly.Module(Uint8Array.from(atob(wasm), (c) => c.charCodeAt(0)));
+  const automaton = new engine.Automaton(kernel, 64);
+  const embedding = engine.decodeGenes(tensors, letters), weights = engine.predict(tensors, embedding);
+  automaton.weights = weights;
+  automaton.step(header.leak, 1, 7, steps);
+  const all = { letters, embedding, weights, state: automaton.state };
+  return Object.fromEntries(Object.entries(all).map(([name, values]) => [name, [...values]]));
+}"""
+
+
+def test_the_browser_computes_what_the_library_does(reader):
+    """On the trained model that the page loads: letters, embedding, weights, and 64 steps."""
+    engine, wasm = (LIVE / "engine.mjs").read_text(), base64.b64encode((LIVE / "automaton.wasm").read_bytes()).decode()
+    answer = {name: torch.tensor(v) for name, v in reader.page.evaluate(GROW, [engine, wasm, 3, 64]).items()}
+    model, header = checkpoint.load_model("chars-dna-syn")
+    images = datasets.emoji(header["images"])
+    with torch.no_grad():
+        own, mutation = model.encode(images.pixels[3:4]).argmax(-1), dna.seeded_mutation((1, 512, 16), 0.5, 7)
+        letters = torch.where(mutation < 0, own, mutation)
+        embedding = model.code.decode(torch.nn.functional.one_hot(letters, 4).float())
+        weights = model.predictor(embedding)
+        grown = model.grow(weights, 64, backend="reference")[0]
+    assert answer["letters"].tolist() == letters.flatten().tolist()
+    torch.testing.assert_close(answer["embedding"], embedding[0], atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(answer["weights"], torch.cat([w.flatten() for w in weights]), atol=1e-4, rtol=1e-4)
+    state = answer["state"].view(66, 66, 16)[1:-1, 1:-1].permute(2, 0, 1)
+    assert (state - grown).abs().max() < 1e-4 * max(1, grown.abs().max().item())
 
 
 def test_mutation_grows_the_same_emoji_from_a_damaged_code(reader):
