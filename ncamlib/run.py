@@ -135,6 +135,6 @@ def prepare(experiment: Experiment, images: Images, device: torch.device) -> Run
     model.start(images.pixels[:START_IMAGES], torch.Generator().manual_seed(experiment.train.seed))
     model.to(device)
     generator = torch.Generator(device).manual_seed(experiment.train.seed)
-    optimiser = torch.optim.Adam(model.parameters(), experiment.train.learning_rate, betas=(0.9, 0.99))
+    optimiser = torch.optim.Adam(model.parameters(), experiment.train.learning_rate, betas=(0.9, 0.99), fused=True)
     average = copy.deepcopy(model).requires_grad_(False) if experiment.train.ema else None
     return Run(experiment, images, model, optimiser, generator, average)
