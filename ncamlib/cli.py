@@ -43,7 +43,7 @@ def list_experiments(
         from ncamlib import trials
 
         tables = {file: results.markdown(rows) for file in ("README.md", "book/intro.md")}
-        tables["book/choices.md"] = trials.markdown(trials.load())
+        tables["book/choices.md"] = trials.markdown([row for row in trials.load() if row.base != trials.ABLATION])
         for file, table in tables.items():
             results.write_into(project_root() / file, table)
             typer.echo(f"wrote the table into {file}")

@@ -54,6 +54,18 @@ def _chars(change: Change) -> Change:
     return lambda base: change(_train(batch=16)(base))  # the recipe when these trials began
 
 
+def _variants() -> dict[str, Change]:
+    """The rows of the ablation with three seeds each: enough to tell a difference from chance."""
+    suffixes = {"full model": "", "no leak factor": "-noleak", "no normalisation": "-nonorm", "no slices": "-noslices"}
+
+    def variant(suffix: str, seed: int) -> Change:
+        return lambda base: _train(seed=seed)(experiment(base.name + suffix))
+
+    return {f"{row}, seed {seed}": variant(suffix, seed) for seed in range(3) for row, suffix in suffixes.items()}
+
+
+ABLATION = "variety-dna-sto"  # its trials belong to chapter 05, the others to the table of the recipe
+
 # Base experiment -> what each trial changes, in words.
 TRIALS: dict[str, dict[str, Change]] = {
     "chars-dna-syn": {
@@ -79,6 +91,7 @@ TRIALS: dict[str, dict[str, Change]] = {
         "batch 16, 32×32 throughout": _train(batch=16, curriculum=()),
         "batch 16, 16×16 for 40%, then 24, 32": _curriculum((0.4, 16), (0.7, 24)),
     },
+    ABLATION: _variants(),
 }
 
 
