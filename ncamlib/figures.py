@@ -141,12 +141,40 @@ def mutation_curves(curves: dict[str, Sequence[tuple[float, float]]]) -> Any:
     import matplotlib.pyplot as plt
 
     figure, axis = plt.subplots(figsize=(5.5, 3.2))
-    styles = itertools.cycle(("o-", "s--", "^:", "d-."))
+    styles = itertools.cycle(("o-", "s--", "^:", "d-.", "v-", "x--"))
     for (name, curve), style in zip(curves.items(), styles, strict=False):
         axis.plot(*zip(*curve, strict=True), style, label=name, markersize=4)
     axis.axvline(0.5, color="0.7", linewidth=1, zorder=0)
     axis.set(xlabel="mutation rate", ylabel="MSE", yscale="log")
     axis.legend(frameon=False)
+    figure.tight_layout()
+    return figure
+
+
+def seed_spread(errors: dict[str, Sequence[float | None]], published: Sequence[float]) -> Any:
+    """MSE of each variant: a dot per seed, mean and standard deviation beside it, and the published value.
+
+    None stands for a training that diverged: these are counted in the label. Returns a matplotlib figure.
+    """
+    import matplotlib.pyplot as plt
+    import numpy as np
+
+    figure, axis = plt.subplots(figsize=(5.5, 3.2))
+    names = []
+    for x, (name, values) in enumerate(errors.items()):
+        there = [value for value in values if value is not None]
+        axis.plot([x] * len(there), there, ".", color="0.6")
+        if len(there) > 1:
+            axis.errorbar(x + 0.12, np.mean(there), np.std(there, ddof=1), fmt="ko", capsize=4)
+        lost = f"\n({len(values) - len(there)} of {len(values)} diverged)" if len(there) < len(values) else ""
+        names.append(name.replace(" ", "\n", 1) + lost)
+    axis.plot([], [], ".", color="0.6", label="ours, one seed")
+    axis.plot([], [], "ko", label="ours, mean and deviation")
+    axis.plot(np.arange(len(published)) - 0.12, published, "kD", mfc="none", label="paper")
+    axis.set_xticks(range(len(names)), names)
+    axis.margins(y=0.1)
+    axis.set(ylabel="MSE", xlim=(-0.5, len(names) - 0.5), ylim=(0, None))
+    axis.legend(frameon=False, loc="lower right")
     figure.tight_layout()
     return figure
 

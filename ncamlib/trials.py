@@ -127,6 +127,15 @@ def load() -> list[Trial]:
     return sorted(rows, key=lambda row: places.get((row.base, row.change), len(places)))
 
 
+def over_seeds(base: str) -> dict[str, list[float | None]]:
+    """The errors of trials that differ in the seed alone, by what they train; None where a training diverged."""
+    found: dict[str, list[float | None]] = {}
+    for row in load():
+        if row.base == base:
+            found.setdefault(row.change.removesuffix(f", seed {row.seed}"), []).append(row.mse)
+    return found
+
+
 def run(
     base: str,
     out: Path,

@@ -125,8 +125,7 @@ def site():
 
     class Handler(http.server.SimpleHTTPRequestHandler):
         def send_error(self, code, *rest):
-            if not self.path.endswith("favicon.ico"):
-                missing.append(self.path)
+            missing.append(self.path)
             super().send_error(code, *rest)
 
         def log_message(self, *_):

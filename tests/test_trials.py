@@ -6,7 +6,7 @@ import json
 import pytest
 import torch
 
-from ncamlib import datasets, provenance, trials
+from ncamlib import datasets, figures, provenance, trials
 from ncamlib.config import ModelConfig, TrainConfig
 from ncamlib.errors import NcamError
 from ncamlib.experiments import experiment
@@ -55,6 +55,15 @@ def test_trials_are_recorded_once_and_shown(tmp_path, checkout, images):
     file = trials.path()
     file.write_text(json.dumps([{**json.loads(file.read_text())[0], "change": "a forgotten one"}]))
     assert trials.load()[0].change == "a forgotten one"
+
+
+def test_seeds_are_gathered_and_a_diverged_one_is_seen(checkout):
+    row = trials.Trial("variety-dna-sto", "no slices, seed 0", 0.07, 0.1, 9, 4.0, 0, "CPU", "abc", "d", "")
+    rows = [dataclasses.replace(row, change=f"no slices, seed {s}", seed=s, mse=m) for s, m in ((0, 0.07), (1, None))]
+    trials.path().write_text(json.dumps([trials.to_dict(r) for r in rows]))
+    assert trials.over_seeds("variety-dna-sto") == {"no slices": [0.07, None]}
+    drawn = figures.seed_spread(trials.over_seeds("variety-dna-sto"), [0.067])
+    assert "1 of 2 diverged" in drawn.axes[0].get_xticklabels()[0].get_text()
 
 
 def test_an_unknown_base_is_said(tmp_path, checkout, images):
