@@ -174,7 +174,7 @@ def markdown(rows: Sequence[Trial]) -> str:
     """The trials as a Markdown table."""
 
     def number(value: float | None) -> str:
-        return "diverged" if value is None else f"{value:.4f}"
+        return "diverged" if value is None else f"{value:.4f}" if value < 10 else f"{value:.0e}"
 
     lines = ["| trial | optimiser steps | MSE, 50% mutation | MSE, clean codes |", "|---|--:|--:|--:|"]
     last = None
