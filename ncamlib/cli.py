@@ -32,6 +32,15 @@ app.command()(cli_reproduce.merge)
 app.command()(cli_reproduce.trials)
 
 
+def rendered_tables() -> dict[str, str]:
+    """The tables that README and book take from the recorded results, by file."""
+    from ncamlib import trials
+
+    rows = results.markdown(results.summary())
+    recipe = trials.markdown([row for row in trials.load() if row.base != trials.ABLATION])
+    return {"README.md": rows, "book/intro.md": rows, "book/choices.md": recipe}
+
+
 @app.command("list")
 def list_experiments(
     as_json: AsJson = False,
@@ -40,11 +49,7 @@ def list_experiments(
     """Every row of the paper's results, the published number and ours."""
     rows = results.summary()
     if write:
-        from ncamlib import trials
-
-        tables = {file: results.markdown(rows) for file in ("README.md", "book/intro.md")}
-        tables["book/choices.md"] = trials.markdown([row for row in trials.load() if row.base != trials.ABLATION])
-        for file, table in tables.items():
+        for file, table in rendered_tables().items():
             results.write_into(project_root() / file, table)
             typer.echo(f"wrote the table into {file}")
     elif as_json:
