@@ -68,7 +68,8 @@ class TrainConfig:
     steps: int = 2000  # optimiser steps, unless a time budget is given
     batch: int = 16
     learning_rate: float = 1e-3
-    warmup: int = 50  # optimiser steps of linear warm-up; cosine decay to 0 follows
+    warmup: int = 50  # optimiser steps of linear warm-up
+    decay_from: float = 0.0  # share of the training from which the learning rate falls, as a cosine, to 0
     clip: float = 1.0  # gradient norm
     ema: float = 0.0  # decay of the averaged weights; 0: off
     mutation: tuple[float, float] = (0.5, 0.5)  # rate drawn per batch from this range; paper: always 0.5
@@ -79,6 +80,8 @@ class TrainConfig:
         low, high = self.mutation
         if not 0 <= low <= high <= 1:
             raise NcamError(f"mutation is {self.mutation}: give a range within 0 and 1")
+        if not 0 <= self.decay_from < 1:
+            raise NcamError(f"decay_from is {self.decay_from}: it must be at least 0 and below 1")
         for name in ("steps", "batch", "learning_rate"):
             if getattr(self, name) <= 0:
                 raise NcamError(f"{name} is {getattr(self, name)}: it must be above 0")

@@ -48,9 +48,11 @@ class Ranks:
 
 
 def learning_rate(experiment: Experiment, step: int, progress: float) -> float:
-    """Linear warm-up over the first steps, cosine decay to zero over the whole run."""
-    warm = min(1.0, (step + 1) / max(1, experiment.train.warmup))
-    return experiment.train.learning_rate * warm * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
+    """Linear warm-up over the first steps; cosine decay to zero over the whole run, or what follows `decay_from`."""
+    settings = experiment.train
+    warm = min(1.0, (step + 1) / max(1, settings.warmup))
+    decayed = min(1.0, max(0.0, progress - settings.decay_from) / (1 - settings.decay_from))
+    return settings.learning_rate * warm * 0.5 * (1 + math.cos(math.pi * decayed))
 
 
 def stage(experiment: Experiment, progress: float) -> tuple[int, int]:

@@ -85,6 +85,12 @@ TRIALS: dict[str, dict[str, Change]] = {
         "second layer starts at zero": _chars(_model(second_layer_start=0.0)),
         "mutation rate from 0 to 0.5": _chars(_train(mutation=(0.0, 0.5))),
     },
+    "chars-dna-sto": {
+        "as in the registry": _train(),
+        "batch 4": _train(batch=4),
+        "learning rate falls from 60% on": _train(decay_from=0.6),
+        "learning rate falls from 80% on": _train(decay_from=0.8),
+    },
     "cifar10-dna-syn": {
         "batch 64, 32×32 throughout": _train(batch=64, curriculum=()),
         "batch 32, 32×32 throughout": _train(batch=32, curriculum=()),

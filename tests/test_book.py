@@ -1,5 +1,6 @@
 """The built book, as a browser sees it: no error, nothing missing, nothing asked of another host."""
 
+import email.utils
 import functools
 import html.parser
 import http.server
@@ -12,6 +13,7 @@ import sys
 import threading
 import urllib.parse
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -215,6 +217,17 @@ def test_published_notebooks_install_the_project_first(tmp_path):
         committed = nbformat.read(ROOT / "book" / name, as_version=4)
         assert "git clone -q --depth 1 https://github.com/someone/ncam" in notebook.cells[0].source
         assert [c.source for c in notebook.cells[1:]] == [c.source for c in committed.cells]
+
+
+def test_the_changelog_is_a_feed():
+    changelog = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    feed = ElementTree.parse(BUILT / "book" / "changelog.xml")
+    items = feed.findall("channel/item")
+    assert [item.findtext("title") for item in items] == re.findall(r"^### .* · (.*)$", changelog, re.MULTILINE)
+    dates = [email.utils.parsedate_to_datetime(item.findtext("pubDate")) for item in items]
+    assert dates == sorted(dates, reverse=True)
+    assert all("<li>" in item.findtext("description") for item in items)
+    assert 'type="application/rss+xml" href="changelog.xml"' in (BUILT / "book" / "changelog.html").read_text()
 
 
 def _committed(file: Path) -> bytes:

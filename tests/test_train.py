@@ -183,6 +183,10 @@ def test_schedule():
     assert learning_rate(run, 0, 0) == pytest.approx(0.1)
     assert learning_rate(run, 20, 0.5) == pytest.approx(0.5)
     assert learning_rate(run, 20, 1) == pytest.approx(0)
+    late = tiny(learning_rate=1.0, decay_from=0.6)
+    assert [learning_rate(late, 99, p) for p in (0.1, 0.6, 0.8, 1)] == pytest.approx([1, 1, 0.5, 0])
+    with pytest.raises(NcamError, match="decay_from is 1"):
+        tiny(decay_from=1.0)
 
 
 def test_a_finished_run_is_left_as_it_is(tmp_path, images):
