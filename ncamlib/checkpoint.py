@@ -24,7 +24,7 @@ from ncamlib.provenance import project_root
 
 VERSION = 1
 HEADER = "ncam"
-INT8_FROM = 200_000  # matrices with at least so many entries are stored in 8 bits
+INT8_FROM = 200_000  # matrices and kernels with at least so many entries are stored in 8 bits
 SCALE = ".scale"
 
 
@@ -80,13 +80,13 @@ def read(path: Path, kind: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
 
 def pack(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Half precision, and 8 bits with a scale per row for large matrices."""
+    """Half precision; 8 bits with a scale per row (output) for large matrices and kernels."""
     packed = {}
     for name, tensor in tensors.items():
         if not tensor.is_floating_point():
             packed[name] = tensor
-        elif tensor.ndim == 2 and tensor.numel() >= INT8_FROM:
-            scale = tensor.abs().amax(1, keepdim=True).clamp_min(1e-12) / 127
+        elif tensor.ndim > 1 and tensor.numel() >= INT8_FROM:
+            scale = tensor.abs().amax(list(range(1, tensor.ndim)), keepdim=True).clamp_min(1e-12) / 127
             packed[name] = (tensor / scale).round().to(torch.int8)
             packed[name + SCALE] = scale
         else:

@@ -47,14 +47,16 @@ def test_a_codebook_stands_in_for_the_encoder(tmp_path, model):
         loaded.encode(other)
 
 
-def test_large_matrices_take_one_byte_per_entry(tmp_path):
-    matrix = torch.randn(1000, 1001) * torch.logspace(-3, 3, 1000)[:, None]
+@pytest.mark.parametrize("shape", [(1000, 1001), (256, 128, 3, 3)], ids=["matrix", "kernel"])
+def test_large_weights_take_one_byte_per_entry(shape):
+    rows = torch.logspace(-3, 3, shape[0]).reshape(-1, *[1] * (len(shape) - 1))
+    matrix = torch.randn(shape) * rows
     packed = checkpoint.pack({"w": matrix, "b": torch.ones(3)})
     assert packed["w"].dtype == torch.int8
     assert packed["b"].dtype == torch.float16
     unpacked = checkpoint._unpack(packed)
     assert unpacked.keys() == {"w", "b"}
-    error = (unpacked["w"] - matrix).abs().amax(1) / matrix.abs().amax(1)
+    error = (unpacked["w"] - matrix).flatten(1).abs().amax(1) / matrix.flatten(1).abs().amax(1)
     assert error.max() < 1 / 250
 
 
