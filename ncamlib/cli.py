@@ -2,6 +2,7 @@
 
 import dataclasses
 import datetime
+import itertools
 import json
 import os
 import sys
@@ -58,14 +59,29 @@ def list_experiments(
         from rich.console import Console
         from rich.table import Column, Table
 
-        table = Table(Column("experiment", no_wrap=True), "where", "row", "paper", "ours", "PSNR", "training")
-        for row in rows:
-            mse = "" if row["mse"] is None else f"{row['mse']:.4f}"
-            psnr = "" if row["psnr"] is None else f"{row['psnr']:.1f}"
-            training = "" if row["mse"] is None else f"{row['minutes']:.0f} min, {row['device']}"
-            paper = "" if row["paper_mse"] is None else f"{row['paper_mse']:.4f}"
-            table.add_row(row["name"], row["table"].split(",")[0], row["row"], paper, mse, psnr, training)
+        table = Table(Column("", no_wrap=True), box=None, padding=(0, 2, 0, 0), pad_edge=False)
+        for title in ("paper", "ours", "PSNR", "steps", "min"):
+            table.add_column(title, justify="right")
+        for title in ("device", "commit"):
+            table.add_column(title)
+        for where, group in itertools.groupby(rows, key=lambda row: row["table"]):
+            table.add_row(f"\n[bold]{where.split(', section')[0]}[/bold]")
+            for row in group:
+                paper = "" if row["paper_mse"] is None else f"{row['paper_mse']:.4f}"
+                table.add_row(row["name"], paper, *_measured(row))
         Console().print(table)
+
+
+def _measured(row: dict[str, Any]) -> list[str]:
+    """What was measured of an experiment, and how it was trained, as `ncam list` shows it."""
+    if row["mse"] is None:
+        return ["–"]
+    numbers = f"{row['mse']:.4f}", f"{row['psnr']:.1f}", f"{row['train_steps']:,}", f"{row['minutes']:.0f}"
+    return [
+        *numbers,
+        results.machine(row["device"]).replace(", ", ",\n"),
+        results.short(row["commit"]).replace(", ", ",\n"),
+    ]
 
 
 def configured(name: str, **changes: Any) -> Experiment:

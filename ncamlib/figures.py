@@ -140,13 +140,13 @@ def mutation_curves(curves: dict[str, Sequence[tuple[float, float]]]) -> Any:
     """MSE against the share of mutated letters, one line per experiment. Returns a matplotlib figure."""
     import matplotlib.pyplot as plt
 
-    figure, axis = plt.subplots(figsize=(5.5, 3.2))
-    styles = itertools.cycle(("o-", "s--", "^:", "d-.", "v-", "x--"))
+    figure, axis = plt.subplots(figsize=(7, 3.2))
+    styles = itertools.cycle(("o-", "s--", "^:", "d-.", "v-", "x--", "P:", "<-."))
     for (name, curve), style in zip(curves.items(), styles, strict=False):
         axis.plot(*zip(*curve, strict=True), style, label=name, markersize=4)
     axis.axvline(0.5, color="0.7", linewidth=1, zorder=0)
     axis.set(xlabel="mutation rate", ylabel="MSE", yscale="log")
-    axis.legend(frameon=False)
+    axis.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
     figure.tight_layout()
     return figure
 
