@@ -101,6 +101,7 @@ TRIALS: dict[str, dict[str, Change]] = {
         "as in the registry": _train(),
         "64×64 from the start": _train(curriculum=()),
         "learning rate 2e-3": _train(learning_rate=2e-3),
+        "learning rate 2e-2": _train(learning_rate=2e-2),
     },
     ABLATION: _variants(),
 }
