@@ -102,6 +102,7 @@ TRIALS: dict[str, dict[str, Change]] = {
         "64×64 from the start": _train(curriculum=()),
         "learning rate 2e-3": _train(learning_rate=2e-3),
         "learning rate 2e-2": _train(learning_rate=2e-2),
+        "learning rate 6e-2": _train(learning_rate=6e-2),
     },
     ABLATION: _variants(),
 }
