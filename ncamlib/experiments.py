@@ -37,6 +37,7 @@ def _experiment(
     update: str,
     suffix: str = "",
     batch: int = BATCH,
+    learning_rate: float = LEARNING_RATE,
     mutation: tuple[float, float] = (0.5, 0.5),
     **model: Any,
 ) -> Experiment:
@@ -45,7 +46,7 @@ def _experiment(
     grids = [(until, eighths * size // 8) for until, eighths in CURRICULUM if update != "conv"]
     stages = tuple(Stage(until, grid, _steps(update, grid)) for until, grid in grids)
     name = f"{images}-{code}-{update}" + (f"-{suffix}" if suffix else "")
-    train = TrainConfig(learning_rate=LEARNING_RATE, batch=batch, mutation=mutation, curriculum=stages)
+    train = TrainConfig(learning_rate=learning_rate, batch=batch, mutation=mutation, curriculum=stages)
     return Experiment(name, images, ModelConfig(**settings), train)
 
 
@@ -77,7 +78,12 @@ def _registry() -> list[Experiment]:
         _row(_experiment("full", "dna", "conv", decoder="conv"), OURS, "convolutional decoder", None),
         _row(_experiment("full", "dna", "syn", "robust", mutation=(0.0, 0.5)), OURS, "any mutation rate", None),
         _row(_experiment("full", "dna", "sto", "robust", mutation=(0.0, 0.5)), OURS, "any mutation rate", None),
-        _row(_experiment("lizard", "single", "sto"), "Comparison to NCA, section 4", "one image", 0.001),
+        _row(
+            _experiment("lizard", "single", "sto", learning_rate=2e-2),
+            "Comparison to NCA, section 4",
+            "one image",
+            0.001,
+        ),
     ]
 
 

@@ -98,8 +98,8 @@ TRIALS: dict[str, dict[str, Change]] = {
         "batch 16, 16×16 for 40%, then 24, 32": _curriculum((0.4, 16), (0.7, 24)),
     },
     "lizard-single-sto": {
-        "as in the registry": _train(),
-        "64×64 from the start": _train(curriculum=()),
+        "learning rate 6e-3": _train(learning_rate=6e-3),
+        "learning rate 6e-3, 64×64 from the start": _train(learning_rate=6e-3, curriculum=()),
         "learning rate 2e-3": _train(learning_rate=2e-3),
         "learning rate 2e-2": _train(learning_rate=2e-2),
         "learning rate 6e-2": _train(learning_rate=6e-2),
