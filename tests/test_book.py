@@ -222,6 +222,7 @@ def test_published_notebooks_install_the_project_first(tmp_path):
 def test_the_changelog_is_a_feed():
     changelog = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
     feed = ElementTree.parse(BUILT / "book" / "changelog.xml")
+    assert feed.findtext("channel/title") == "Neural Cellular Automata Manifold"
     items = feed.findall("channel/item")
     assert [item.findtext("title") for item in items] == re.findall(r"^### .* · (.*)$", changelog, re.MULTILINE)
     dates = [email.utils.parsedate_to_datetime(item.findtext("pubDate")) for item in items]

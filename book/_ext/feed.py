@@ -50,7 +50,7 @@ def write_feed(app: Sphinx, error: Exception | None) -> None:
         site = f"https://{owner}.github.io/{name}/" if name else ""
         page = f"{site}{PAGE}.html" if site else "changelog.html"
         (Path(app.outdir) / f"{PAGE}.xml").write_bytes(
-            feed(text, app.config.project, page)
+            feed(text, app.config.html_title, page)
         )
 
 
