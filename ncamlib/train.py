@@ -48,7 +48,7 @@ class Ranks:
 
 
 def learning_rate(experiment: Experiment, step: int, progress: float) -> float:
-    """Linear warm-up over the first steps; cosine decay to zero over the whole run, or what follows `decay_from`."""
+    """Linear warm-up over the first steps; cosine decay to zero from the share `decay_from` of the run on."""
     settings = experiment.train
     warm = min(1.0, (step + 1) / max(1, settings.warmup))
     decayed = min(1.0, max(0.0, progress - settings.decay_from) / (1 - settings.decay_from))

@@ -86,7 +86,7 @@ TRIALS: dict[str, dict[str, Change]] = {
         "mutation rate from 0 to 0.5": _chars(_train(mutation=(0.0, 0.5))),
     },
     "chars-dna-sto": {
-        "as in the registry": _train(),
+        "batch 8": _train(batch=8),
         "batch 4": _train(batch=4),
         "learning rate falls from 60% on": _train(decay_from=0.6),
         "learning rate falls from 80% on": _train(decay_from=0.8),
