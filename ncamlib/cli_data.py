@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from ncamlib import checkpoint, datasets, noto
+from ncamlib import checkpoint, datasets, noto, pca
+from ncamlib.cli_options import DataDir
 from ncamlib.errors import NcamError
 
 app = typer.Typer(help="The emoji sprites that ship with the package.", no_args_is_help=True)
@@ -52,3 +53,18 @@ def data_verify(font: Font = None) -> None:
     if rebuilt != datasets.sprites_digest(datasets.sprites()):
         raise NcamError(f"the shipped sprites differ from those in {chosen}: is it NotoColorEmoji 2.042?")
     typer.echo(f"the shipped sprites equal those in {chosen}: {rebuilt}")
+
+
+@app.command("pca")
+def data_pca(
+    name: Annotated[str, typer.Argument(metavar="DATASET", help="An emoji subset, or cifar10.")],
+    data_dir: DataDir = None,
+    record: Annotated[bool, typer.Option("--record", help="Keep it for the tables of the book.")] = False,
+) -> None:
+    """What a linear code leaves of a set of images: the yardstick beside the models' errors."""
+    size, channels = (32, 3) if name == "cifar10" else (64, 4)
+    images = datasets.load(name, size, channels, data_dir)
+    left = pca.record(images).errors if record else pca.errors(images).tolist()
+    for components in (0, 16, 32, 64, 128, 256, 512, 1024):
+        if components < len(left):
+            typer.echo(f"{components:5d} components leave an MSE of {left[components]:.4g}")

@@ -13,11 +13,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ncamlib import checkpoint, datasets, results
+from ncamlib import checkpoint, datasets, pca, results
 from ncamlib.autoencoder import Grower
 from ncamlib.config import Experiment
 from ncamlib.datasets import Images
-from ncamlib.evaluate import TEST_MUTATION, linear_errors, measure, reconstruct
+from ncamlib.evaluate import TEST_MUTATION, measure, reconstruct
 from ncamlib.experiments import EXPERIMENTS
 from ncamlib.provenance import pick_device
 from ncamlib.run import MODEL_FILE
@@ -70,7 +70,7 @@ def compare(
 
 @functools.cache
 def _linear(subset: str) -> Tensor:
-    return linear_errors(datasets.emoji(subset))
+    return pca.errors(datasets.emoji(subset))
 
 
 def linear(experiment: Experiment, error: float | None) -> tuple[float | None, int | None]:

@@ -236,3 +236,13 @@ def test_outside_a_checkout(monkeypatch, tmp_path):
     with pytest.raises(NcamError, match="run in a checkout, or set NCAM_HOME"):
         checkpoint.shipped("full-dna-syn")
     assert results.load() == {}
+
+
+def test_data_pca_tells_and_records(ncam, tmp_path):
+    status, out, _ = ncam("data", "pca", "chars")
+    assert status == 0
+    assert "0 components leave an MSE of 0.12" in out
+    assert not (tmp_path / "figures" / "pca.json").exists()
+    assert ncam("data", "pca", "chars", "--record")[:2] == (0, out)
+    assert (tmp_path / "figures" / "pca.json").exists()
+    assert "unknown dataset 'flags'" in ncam("data", "pca", "flags")[2]

@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 import torch
 
-from ncamlib import datasets, dna, evaluate
+from ncamlib import dna
 from ncamlib.autoencoder import NCAM, build
 from ncamlib.blocks import Leak, cb1, cb1_1d, cb3, fcb
 from ncamlib.config import Experiment, ModelConfig, from_dict, to_dict
@@ -232,25 +232,6 @@ def test_unknown_fields_are_refused():
 def test_unknown_experiment_lists_the_choices():
     with pytest.raises(NcamError, match=r"unknown experiment 'full-rna': choose one of .*full-dna-syn"):
         experiment("full-rna")
-
-
-def test_linear_errors_are_those_of_a_truncated_svd():
-    images = datasets.emoji("chars", 16)
-    flat = images.pixels.flatten(1).double()
-    centred = flat - flat.mean(0)
-    u, s, v = torch.linalg.svd(centred, full_matrices=False)
-    left = evaluate.linear_errors(images)
-    assert len(left) == len(images) + 1
-    for k in (0, 1, 10, 95):
-        expected = (centred - (u[:, :k] * s[:k]) @ v[:k]).square().mean()
-        torch.testing.assert_close(left[k], expected, atol=1e-12, rtol=1e-6)
-    assert left[-1] < 1e-12
-    assert evaluate.equal_components(images, left[7].item()) == 7
-    code = evaluate.LinearCode(images, 10)
-    assert len(code) == 10
-    assert code.error(images) == pytest.approx(left[10].item(), rel=1e-4)
-    assert code.error(datasets.emoji("emos", 16)) > code.error(images)
-    assert len(evaluate.LinearCode(images, 500)) == 95
 
 
 def test_the_convolutional_baseline_is_as_large_as_the_predictor():
