@@ -37,9 +37,13 @@ def rendered_tables() -> dict[str, str]:
     """The tables that README and book take from the recorded results, by file."""
     from ncamlib import trials
 
-    rows = results.markdown(results.summary())
+    rows = results.summary()
     recipe = trials.markdown([row for row in trials.load() if row.base != trials.ABLATION])
-    return {"README.md": rows, "book/intro.md": rows, "book/choices.md": recipe}
+    return {
+        "README.md": results.markdown(rows, book="book/"),
+        "book/intro.md": results.markdown(rows),
+        "book/choices.md": recipe,
+    }
 
 
 @app.command("list")

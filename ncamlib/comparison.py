@@ -3,7 +3,6 @@
 F models, N images, C image channels, H W pixels.
 """
 
-import functools
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -13,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ncamlib import checkpoint, datasets, pca, results
+from ncamlib import checkpoint, pca, results
 from ncamlib.autoencoder import Grower
 from ncamlib.config import Experiment
 from ncamlib.datasets import Images
@@ -68,45 +67,33 @@ def compare(
     return errors, torch.stack([reconstruct(c.model, targets, mutation_rate) for c in contenders])
 
 
-@functools.cache
-def _linear(subset: str) -> Tensor:
-    return pca.errors(datasets.emoji(subset))
-
-
-def linear(experiment: Experiment, error: float | None) -> tuple[float | None, int | None]:
-    """What a linear code does on an experiment's images: (MSE with as many numbers, how many for this `error`).
-
-    (None, None) for images that do not come with the package.
-    """
-    if experiment.images not in datasets.SUBSETS:
-        return None, None
-    left = _linear(experiment.images)
-    same = left[min(experiment.model.embedding, len(left) - 1)].item()
-    return same, None if error is None else int((left > error).sum())
-
-
 def markdown(contenders: Sequence[Contender], errors: Sequence[float] | None = None) -> str:
     """A table: the paper's error, ours as recorded on the whole set, the training.
 
-    With `errors`, also what was measured here. With images that come with the package, also what PCA does.
+    With `errors`, also what was measured here. Where it was recorded for the images, also what PCA leaves with as many
+    numbers, and with how many it is as good as our model.
     """
 
     def number(value: float | None) -> str:
         return "–" if value is None else f"{value:.4f}"
 
-    recorded = results.load()
+    recorded, linear = results.load(), pca.load()
     titles = ["model", "paper", "ours, recorded", *(["measured here"] if errors else [])]
-    known = any(c.experiment.images in datasets.SUBSETS for c in contenders)
+    known = any(c.header["data_digest"] in linear for c in contenders)
     titles += [*(["PCA, as many numbers", "as good as PCA with"] if known else []), "training"]
     lines = [f"| {' | '.join(titles)} |", f"|---|{'--:|' * (len(titles) - 2)}---|"]
     for i, contender in enumerate(contenders):
         experiment, header = contender.experiment, contender.header
         row = recorded.get(experiment.name)
         ours = row.mse if row and row.data_digest == header["data_digest"] else None
-        same, components = linear(experiment, (errors[i] if errors else None) if ours is None else ours)
         cells = [contender.label, number(experiment.paper_mse), number(ours)]
         cells += [number(errors[i])] if errors else []
-        cells += [number(same), "–" if components is None else f"{components}"] if known else []
+        if known:
+            yardstick = linear.get(header["data_digest"])
+            best = ours if ours is not None else errors[i] if errors else None
+            components = yardstick and best is not None and yardstick.equal(best)
+            left = yardstick and yardstick.left(experiment.model.embedding)
+            cells += [number(left), f"{components:,}" if components else "–"]
         budget = f"{header['step']:,} steps, {header['minutes']:.0f} min, {results.machine(header['device'])}"
         lines.append(f"| {' | '.join(cells)} | {budget} |")
     return "\n".join(lines)

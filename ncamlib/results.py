@@ -1,17 +1,18 @@
 """The recorded results: one JSON file that README, book and `ncam list` render from. No number is typed."""
 
+import itertools
 import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ncamlib import datasets
+from ncamlib import datasets, pca
 from ncamlib.autoencoder import Grower
 from ncamlib.checkpoint import write_atomically
 from ncamlib.config import from_dict, to_dict
 from ncamlib.errors import NcamError
 from ncamlib.evaluate import measure
-from ncamlib.experiments import EXPERIMENTS
+from ncamlib.experiments import CHAPTERS, EXPERIMENTS
 from ncamlib.provenance import project_root
 
 SCHEMA = 1
@@ -101,10 +102,11 @@ def record(result: Result) -> None:
 
 def summary() -> list[dict[str, Any]]:
     """One row per experiment of the registry, with what the paper reports and what was measured here."""
-    measured = load()
+    measured, linear = load(), pca.load()
     rows = []
     for name, experiment in EXPERIMENTS.items():
         result = measured.get(name)
+        yardstick = result and linear.get(result.data_digest)
         rows.append(
             {
                 "name": name,
@@ -115,6 +117,7 @@ def summary() -> list[dict[str, Any]]:
                 "mse": result and result.mse,
                 "mse_rgb_white": result and result.mse_rgb_white,
                 "psnr": result and result.psnr,
+                "pca_mse": yardstick and yardstick.left(experiment.model.embedding),
                 "images": datasets.count(experiment.images),
                 "train_steps": result and result.train_steps,
                 "minutes": result and result.minutes,
@@ -140,23 +143,28 @@ def short(commit: str) -> str:
     return ", ".join(part[:7] for part in commit.split(" + "))
 
 
-def markdown(rows: list[dict[str, Any]]) -> str:
-    """The results as a Markdown table; experiments not yet trained show a dash."""
+def markdown(rows: list[dict[str, Any]], book: str = "") -> str:
+    """The results as a Markdown table, by the paper's tables; experiments not yet trained show a dash.
+
+    `book` is the way to the folder of the chapters.
+    """
 
     def number(value: float | None) -> str:
         return "–" if value is None else f"{value:.4f}"
 
-    lines = ["| experiment | paper | ours | PSNR (dB) | training of ours |", "|---|---|---|---|---|"]
-    for row in rows:
-        trained = row["mse"] is not None
-        psnr, training = "–", "–"
-        if trained:
-            psnr, device = f"{row['psnr']:.1f}", machine(row["device"])
-            training = (
-                f"{row['train_steps']:,} steps, {row['minutes']:.0f} min, {device}, commit {short(row['commit'])}"
-            )
-            training += f"; images {row['note']}" if row["note"] else ""
-        lines.append(f"| `{row['name']}` | {number(row['paper_mse'])} | {number(row['mse'])} | {psnr} | {training} |")
+    lines = ["| experiment | paper | ours | PCA | PSNR (dB) | training of ours |", "|---|--:|--:|--:|--:|---|"]
+    for where, group in itertools.groupby(rows, key=lambda row: row["table"]):
+        lines.append(f"| **[{where}]({book}{CHAPTERS[where]}.ipynb)** | | | | | |")
+        for row in group:
+            psnr, training = "–", "–"
+            if row["mse"] is not None:
+                psnr, device = f"{row['psnr']:.1f}", machine(row["device"])
+                training = (
+                    f"{row['train_steps']:,} steps, {row['minutes']:.0f} min, {device}, commit {short(row['commit'])}"
+                )
+                training += f"; images {row['note']}" if row["note"] else ""
+            errors = (number(row[key]) for key in ("paper_mse", "mse", "pca_mse"))
+            lines.append(f"| `{row['name']}` | {' | '.join(errors)} | {psnr} | {training} |")
     return "\n".join(lines)
 
 

@@ -14,7 +14,7 @@ from ncamlib.config import Experiment, ModelConfig, TrainConfig, to_dict
 from ncamlib.errors import NcamError
 
 SMALL = ModelConfig(image_size=16, embedding=24, filters=4, hidden=32, steps=4)
-TINY = Experiment("emos-dna-sto", "emos", SMALL, TrainConfig(steps=2, batch=4), "Fig. 6", "Emos", 0.01799)
+TINY = Experiment("emos-dna-sto", "emos", SMALL, TrainConfig(steps=2, batch=4), experiments.FIG6, "Emos", 0.01799)
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ import torch
 
 from ncamlib import datasets, pca
 from ncamlib.errors import NcamError
+from ncamlib.results import load
 
 
 def test_errors_are_those_of_a_truncated_svd():
@@ -33,6 +34,21 @@ def test_many_small_images_take_the_covariance():
     assert left[0].item() == pytest.approx((pixels - pixels.mean(0)).square().mean().item(), rel=1e-5)
     assert left[-1] < 1e-12
     assert (left.diff() <= 0).all()
+
+
+@pytest.mark.parametrize("subset", ["chars", "emos"])
+def test_the_record_is_what_is_computed(subset):
+    images = datasets.emoji(subset)
+    row = pca.load()[images.digest]
+    assert (row.images, row.count) == (subset, len(images))
+    torch.testing.assert_close(torch.tensor(row.errors), pca.errors(images).float(), atol=1e-9, rtol=1e-4)
+    assert row.equal(row.left(7)) == 7
+    assert row.left(512) == row.errors[-1]
+
+
+def test_every_measured_model_of_several_images_has_its_yardstick():
+    recorded = pca.load()
+    assert all(row.data_digest in recorded for row in load().values() if row.images > 1)
 
 
 def test_an_error_below_all_that_is_recorded_has_no_number():
