@@ -153,6 +153,7 @@ def train(
 ) -> Run:
     """Train into the folder `out`, continuing what is there; a time budget (seconds) replaces the step count.
 
+    What it takes to prepare the model counts towards the budget, up to half of it.
     With `start`, a new run begins with the weights of that model, and its training counts as earlier.
     Writes TRAINING_FILE and MODEL_FILE, at least once a minute and at the end.
     Ctrl-C and SIGTERM finish the step and save. Raises Diverged, or NcamError for bad input.
@@ -162,6 +163,7 @@ def train(
     with _processes(device) as ranks, _stop_requests() as asked:
         if experiment.train.batch % ranks.world:
             raise NcamError(f"the batch of {experiment.train.batch} does not divide among {ranks.world} processes")
+        began = time.monotonic()
         run = prepare(experiment, images, device)
         main, changes = ranks.rank == 0, []
         if (out / TRAINING_FILE).exists():
@@ -172,6 +174,8 @@ def train(
             print(f"continuing from step {run.step} with other settings: {', '.join(changes)}", file=sys.stderr)
         module = nn.parallel.DistributedDataParallel(run.model) if ranks.world > 1 else run.model
         pixels = images.pixels.to(device)
+        if time_budget:
+            time_budget = max(time_budget - (time.monotonic() - began), time_budget / 2)
         began = saved = time.monotonic()
         spent, first = run.seconds, run.step
         if main and run.step == 0:
