@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from PIL import Image, PngImagePlugin
+from PIL import Image
 from torch import Tensor
 
 from ncamlib.checkpoint import write_atomically
@@ -21,6 +21,7 @@ from ncamlib.datasets import over_white
 from ncamlib.errors import NcamError
 from ncamlib.provenance import project_root
 
+VISIBLE = 16  # of 255: pixels that differ by less look alike
 ANIMATIONS, PICTURES = (".gif", ".apng"), (".png",)
 
 
@@ -113,27 +114,50 @@ def save_figure(figure: Any, name: str, parameters: dict[str, Any]) -> None:
     """Save a matplotlib figure under figures/ as PNG and SVG, its parameters in their metadata.
 
     Only in the book's own folder, where the book is built: a run from elsewhere, with other parameters,
-    leaves the figures of the book alone.
+    leaves the figures of the book alone. So does a run whose figure differs by rounding only, as machines do.
     """
     import matplotlib as mpl
 
     if Path.cwd() != project_root() / "book":
         return
-    folder = project_root() / "figures"
+    path = project_root() / "figures" / name
     description = json.dumps(parameters, ensure_ascii=False, sort_keys=True)
-    for suffix, key in (("png", "Description"), ("svg", "Description")):
+    contents = {}
+    for suffix, unwanted in ((".png", "Software"), (".svg", "Date")):
         buffer = io.BytesIO()
-        metadata = {key: description} | ({"Date": None} if suffix == "svg" else {"Software": None})
         with mpl.rc_context({"svg.hashsalt": name}):  # the same figure gives the same file
-            figure.savefig(buffer, format=suffix, dpi=150, metadata=metadata)
-        write_atomically(folder / f"{name}.{suffix}", buffer.getvalue())
+            figure.savefig(buffer, format=suffix[1:], dpi=150, metadata={"Description": description, unwanted: None})
+        contents[path.with_suffix(suffix)] = buffer.getvalue()
+    picture = path.with_suffix(".png")
+    if all(file.exists() for file in contents) and _same(picture.read_bytes(), contents[picture]):
+        return
+    for file, content in contents.items():
+        write_atomically(file, content)
 
 
-def picture_parameters(path: Path) -> dict[str, Any]:
-    """The parameters stored in a PNG by `save_figure`."""
-    with Image.open(path) as picture:
-        assert isinstance(picture, PngImagePlugin.PngImageFile)
-        return json.loads(picture.text["Description"])
+def different(one: bytes, other: bytes) -> float:
+    """Which share of the pixels of two PNGs a reader could tell apart; 1 if their sizes differ."""
+    import numpy as np
+
+    with Image.open(io.BytesIO(one)) as first, Image.open(io.BytesIO(other)) as second:
+        if first.size != second.size:
+            return 1.0
+        pixels = [np.asarray(picture.convert("RGB"), np.int16) for picture in (first, second)]
+    return float((np.abs(pixels[0] - pixels[1]).max(-1) > VISIBLE).mean())
+
+
+def picture_parameters(png: bytes) -> dict[str, Any] | None:
+    """The parameters stored in a PNG by `save_figure`; None for anything else."""
+    try:
+        with Image.open(io.BytesIO(png)) as picture:
+            return json.loads(picture.text["Description"])
+    except (OSError, AttributeError, KeyError, ValueError):
+        return None
+
+
+def _same(one: bytes, other: bytes) -> bool:
+    """Two PNGs by `save_figure` with the same parameters, alike to the eye."""
+    return picture_parameters(one) == picture_parameters(other) and different(one, other) == 0
 
 
 def mutation_curves(curves: dict[str, Sequence[tuple[float, float]]]) -> Any:
