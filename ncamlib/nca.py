@@ -52,5 +52,5 @@ class NCA(nn.Module):
         return rollout(state, weights, self.leak(), steps, fire, self.config.norm, backend)
 
     def visible(self, state: Tensor) -> Tensor:
-        """The colour channels of a state, (B, image_channels, H, W)."""
-        return state[:, : self.config.image_channels]
+        """The colour channels of states: (..., C, H, W) -> (..., image_channels, H, W)."""
+        return state[..., : self.config.image_channels, :, :]

@@ -6,8 +6,20 @@ import pytest
 import torch
 from PIL import Image
 
-from ncamlib import datasets, load_model
-from ncamlib.sliders import growth_sliders
+from ncamlib import datasets, genetics, load_model
+from ncamlib.sliders import growth_sliders, injection_sliders
+
+
+@pytest.fixture(scope="module")
+def codes():
+    model, header = load_model("chars-dna-sto")
+    return model, model.encode(datasets.emoji(header["images"]).pixels[:6])
+
+
+@pytest.fixture(scope="module")
+def surgery(codes):
+    model, dna = codes
+    return injection_sliders(model, dna[:4], dna[4:])
 
 
 @pytest.fixture(scope="module")
@@ -20,11 +32,22 @@ def picture(box) -> bytes:
     return box.children[1].value
 
 
-@pytest.mark.parametrize("name", ["mutation", "fire rate", "steps", "grid"])
-def test_every_slider_grows_another_picture_and_back(box, name):
+@pytest.mark.parametrize(
+    ("panel", "name"),
+    [
+        ("box", "mutation"),
+        ("box", "fire rate"),
+        ("box", "steps"),
+        ("box", "grid"),
+        ("surgery", "threshold"),
+        ("surgery", "mutation"),
+    ],
+)
+def test_every_slider_grows_another_picture_and_back(panel, name, request):
+    box = request.getfixturevalue(panel)
     slider = next(c for c in box.children[0].children if c.description == name)
     before, value = picture(box), slider.value
-    slider.value = slider.min
+    slider.value = slider.max if slider.value == slider.min else slider.min
     assert picture(box) != before
     slider.value = value
     assert picture(box) == before
@@ -41,6 +64,19 @@ def test_the_picture_is_the_rollout(box):
         corner = shown.getpixel((130, 130))
     rgb = datasets.over_white(grown)[0, :, 32, 32].clamp(0, 1) * 255
     assert corner == tuple(rgb.round().int().tolist())
+
+
+def test_injection_shows_the_mean_genes_and_their_carriers(surgery, codes):
+    model, dna = codes
+    genes = genetics.mean_genes(dna[:4], surgery.children[0].children[0].value)
+    carriers = torch.cat([genes[None], genetics.inject(dna[4:], genes)])
+    fire = model.draw_fire(3, generator=torch.Generator().manual_seed(0))
+    grown = model.nca.visible(model.grow(model.decode(carriers), model.config.steps, fire))
+    with Image.open(io.BytesIO(picture(surgery))) as shown:
+        assert shown.size == (3 * 132 - 4, 128)
+        pixels = [shown.getpixel((132 * i + 65, 65)) for i in range(3)]
+    rgb = datasets.over_white(grown)[:, :, 32, 32].clamp(0, 1) * 255
+    assert pixels == [tuple(row) for row in rgb.round().int().tolist()]
 
 
 def test_a_page_shows_the_first_picture(box):
