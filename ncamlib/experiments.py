@@ -13,7 +13,7 @@ from ncamlib.errors import choice
 
 FIG5 = "Fig. 5, MSE in section 4"
 FIG6 = "Fig. 6, MSE in section 4"
-ABLATION = "Ablation, section 4 (the full model is variety-dna-sto)"
+ABLATION = "Ablation of variety-dna-sto, section 4"
 OURS = "Ours, not in the paper"
 CIFAR = "Fig. 8, MSE in section 4"
 SINGLE = "Comparison to NCA, section 4"

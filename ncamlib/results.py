@@ -152,19 +152,19 @@ def markdown(rows: list[dict[str, Any]], book: str = "") -> str:
     def number(value: float | None) -> str:
         return "–" if value is None else f"{value:.4f}"
 
-    lines = ["| experiment | paper | ours | PCA | PSNR (dB) | training of ours |", "|---|--:|--:|--:|--:|---|"]
+    titles = ["experiment", "paper", "ours", "PCA", "PSNR (dB)", "steps", "min", "machine", "commit"]
+    lines = [f"| {' | '.join(titles)} |", f"|---|{'--:|' * 6}---|---|"]
     for where, group in itertools.groupby(rows, key=lambda row: row["table"]):
-        lines.append(f"| **[{where}]({book}{CHAPTERS[where]}.ipynb)** | | | | | |")
+        notes = []
+        lines.append(f"| **[{where}]({book}{CHAPTERS[where]}.ipynb)** |{' |' * 8}")
         for row in group:
-            psnr, training = "–", "–"
+            cells = [f"`{row['name']}`", *(number(row[key]) for key in ("paper_mse", "mse", "pca_mse"))]
             if row["mse"] is not None:
-                psnr, device = f"{row['psnr']:.1f}", machine(row["device"])
-                training = (
-                    f"{row['train_steps']:,} steps, {row['minutes']:.0f} min, {device}, commit {short(row['commit'])}"
-                )
-                training += f"; images {row['note']}" if row["note"] else ""
-            errors = (number(row[key]) for key in ("paper_mse", "mse", "pca_mse"))
-            lines.append(f"| `{row['name']}` | {' | '.join(errors)} | {psnr} | {training} |")
+                cells += [f"{row['psnr']:.1f}", f"{row['train_steps']:,}", f"{row['minutes']:.0f}"]
+                cells += [machine(row["device"]), short(row["commit"])]
+                notes += [row["note"]] if row["note"] else []
+            lines.append(f"| {' | '.join(cells)} |{' |' * (len(titles) - len(cells))}")
+        lines += [f"| *images {note}* |{' |' * 8}" for note in dict.fromkeys(notes)]
     return "\n".join(lines)
 
 
