@@ -21,11 +21,12 @@ lint: $(BIN)/ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-# Measure the shipped checkpoints again (photographs, which are not here, excepted) and write the tables.
+# Measure the shipped checkpoints and PCA again (photographs, which are not here, excepted) and write the tables.
 results: $(BIN)/ready
 	for file in checkpoints/*.safetensors; do \
 	  case $$file in *cifar10*) continue;; esac; \
 	  $(BIN)/ncam evaluate $$(basename $$file .safetensors) --record || exit 1; done
+	for set in chars emos heads variety full heldout; do $(BIN)/ncam data pca $$set --record || exit 1; done
 	$(BIN)/ncam list --write
 
 $(BIN)/ready: pyproject.toml constraints.txt

@@ -99,10 +99,9 @@ class TestPages:
             [*command, f"{address}/{page}.html"], capture_output=True, text=True, timeout=120, check=True
         )
         assert "<h1" in shown.stdout
-        complaints = [
-            line for line in shown.stderr.splitlines() if "CONSOLE" in line and re.search("error|uncaught", line, re.I)
-        ]
-        assert not complaints
+        # Every line on the console is a complaint, but for what the theme says of its own work.
+        said = [line for line in shown.stderr.splitlines() if "CONSOLE" in line]
+        assert not [line for line in said if not re.search(r"\[(PST|togglebutton)\]: ", line)]
         assert not missing, f"missing: {missing}"
         assert requested_hosts(log) == {urllib.parse.urlsplit(address).netloc}
 
