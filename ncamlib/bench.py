@@ -277,9 +277,14 @@ def markdown(rows: list[Row]) -> str:
         "| variant | " + " | ".join(f"{kind}, p = {rate:g}" for kind, rate in cases) + " |",
         "|---|" + "--:|" * len(cases),
     ]
+
+    def cell(row: Row) -> str:
+        digits = ".2g" if row.ratio_to_naive < 100 else ".0f"
+        return f"{row.ratio_to_naive:{digits}}× ({row.share_of_ceiling:.0%})"
+
     for name in dict.fromkeys(row.variant for row in rows):
         own = {(row.pass_, row.fire_rate): row for row in rows if row.variant == name}
-        cells = [f"{own[c].ratio_to_naive:.2g}× ({own[c].share_of_ceiling:.0%})" if c in own else "–" for c in cases]
+        cells = [cell(own[c]) if c in own else "–" for c in cases]
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 

@@ -71,7 +71,7 @@ def list_experiments(
         for where, group in itertools.groupby(rows, key=lambda row: row["table"]):
             table.add_row(f"\n[bold]{where.split(', section')[0]}[/bold]")
             for row in group:
-                paper = "" if row["paper_mse"] is None else f"{row['paper_mse']:.4f}"
+                paper = "" if row["paper_mse"] is None else results.number(row["paper_mse"])
                 table.add_row(row["name"], paper, *_measured(row))
         Console().print(table)
 
@@ -80,7 +80,7 @@ def _measured(row: dict[str, Any]) -> list[str]:
     """What was measured of an experiment, and how it was trained, as `ncam list` shows it."""
     if row["mse"] is None:
         return ["–"]
-    numbers = f"{row['mse']:.4f}", f"{row['psnr']:.1f}", f"{row['train_steps']:,}", f"{row['minutes']:.0f}"
+    numbers = results.number(row["mse"]), f"{row['psnr']:.1f}", f"{row['train_steps']:,}", f"{row['minutes']:.0f}"
     return [
         *numbers,
         results.machine(row["device"]).replace(", ", ",\n"),

@@ -19,6 +19,7 @@ from ncamlib.datasets import Images
 from ncamlib.evaluate import TEST_MUTATION, measure, reconstruct
 from ncamlib.experiments import EXPERIMENTS
 from ncamlib.provenance import pick_device
+from ncamlib.results import number
 from ncamlib.run import MODEL_FILE
 from ncamlib.train import train
 
@@ -73,10 +74,6 @@ def markdown(contenders: Sequence[Contender], errors: Sequence[float] | None = N
     With `errors`, also what was measured here. Where it was recorded for the images, also what PCA leaves with as many
     numbers, and with how many it is as good as our model.
     """
-
-    def number(value: float | None) -> str:
-        return "–" if value is None else f"{value:.4f}"
-
     recorded, linear = results.load(), pca.load()
     titles = ["model", "paper", "ours, recorded", *(["measured here"] if errors else [])]
     known = any(c.header["data_digest"] in linear for c in contenders)
