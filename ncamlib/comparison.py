@@ -91,6 +91,7 @@ def markdown(contenders: Sequence[Contender], errors: Sequence[float] | None = N
             components = yardstick and best is not None and yardstick.equal(best)
             left = yardstick and yardstick.left(experiment.model.embedding)
             cells += [number(left), f"{components:,}" if components else "–"]
-        budget = f"{header['step']:,} steps, {header['minutes']:.0f} min, {results.machine(header['device'])}"
+        spent = f"{minutes:.0f} min" if (minutes := header["minutes"]) >= 1 else f"{60 * minutes:.0f} s"
+        budget = f"{header['step']:,} steps, {spent}, {results.machine(header['device'])}"
         lines.append(f"| {' | '.join(cells)} | {budget} |")
     return "\n".join(lines)

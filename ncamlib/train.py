@@ -181,7 +181,7 @@ def train(
         if main and run.step == 0:
             run.save(out)  # an unwritable folder is noticed now, not in an hour
         total = None if time_budget else experiment.train.steps
-        bar = tqdm(total=total, initial=run.step, disable=quiet or not main, file=sys.stderr)
+        bar = tqdm(total=total, initial=run.step, disable=quiet or not main, file=sys.stderr, mininterval=1)
         with bar:
             while True:
                 run.seconds = spent + time.monotonic() - began
