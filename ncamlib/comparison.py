@@ -88,9 +88,9 @@ def markdown(contenders: Sequence[Contender], errors: Sequence[float] | None = N
         if known:
             yardstick = linear.get(header["data_digest"])
             best = ours if ours is not None else errors[i] if errors else None
-            components = yardstick and best is not None and yardstick.equal(best)
             left = yardstick and yardstick.left(experiment.model.embedding)
-            cells += [number(left), f"{components:,}" if components else "–"]
+            components = yardstick.equal(best) if yardstick and best is not None else None
+            cells += [number(left), "–" if components is None else f"{components:,}"]
         spent = f"{minutes:.0f} min" if (minutes := header["minutes"]) >= 1 else f"{60 * minutes:.0f} s"
         budget = f"{header['step']:,} steps, {spent}, {results.machine(header['device'])}"
         lines.append(f"| {' | '.join(cells)} | {budget} |")

@@ -145,8 +145,10 @@ def short(commit: str) -> str:
 
 
 def number(value: float | None) -> str:
-    """An error as the tables show it, to four places, a half rounded up as in the paper (0.05035 -> 0.0504)."""
-    return "–" if value is None else str(Decimal(repr(value)).quantize(Decimal("0.0001"), ROUND_HALF_UP))
+    """An error as the tables show it: four places, a half rounded up as in the paper (0.05035 -> 0.0504)."""
+    if value is None:
+        return "–"
+    return str(Decimal(repr(value)).quantize(Decimal("0.0001"), ROUND_HALF_UP)) if value < 10 else f"{value:.0e}"
 
 
 def markdown(rows: list[dict[str, Any]], book: str = "") -> str:

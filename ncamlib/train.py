@@ -174,9 +174,9 @@ def train(
             print(f"continuing from step {run.step} with other settings: {', '.join(changes)}", file=sys.stderr)
         module = nn.parallel.DistributedDataParallel(run.model) if ranks.world > 1 else run.model
         pixels = images.pixels.to(device)
-        if time_budget:
-            time_budget = max(time_budget - (time.monotonic() - began), time_budget / 2)
-        began = saved = time.monotonic()
+        saved = time.monotonic()
+        preparing = saved - began
+        left = max(time_budget - preparing, time_budget / 2) if time_budget else 0.0  # seconds for the steps
         spent, first = run.seconds, run.step
         if main and run.step == 0:
             run.save(out)  # an unwritable folder is noticed now, not in an hour
@@ -185,14 +185,14 @@ def train(
         with bar:
             while True:
                 run.seconds = spent + time.monotonic() - began
-                progress = run.seconds / time_budget if time_budget else run.step / experiment.train.steps
+                progress = (run.seconds - preparing) / left if left else run.step / experiment.train.steps
                 progress, stop = _agree(progress, bool(asked), ranks, device)
                 if stop or progress >= 1:
                     break
                 train_step(run, module, pixels, progress, ranks)
                 recent = sum(run.losses[-50:]) / len(run.losses[-50:])
-                left = f", {(1 - progress) * time_budget / 60:.1f} min left" if time_budget else ""
-                bar.set_postfix_str(f"mse {recent:.4f}{left}", refresh=False)
+                remaining = f", {(1 - progress) * left / 60:.1f} min left" if left else ""
+                bar.set_postfix_str(f"mse {recent:.4f}{remaining}", refresh=False)
                 bar.update()
                 if main and time.monotonic() - saved > SAVE_EVERY:
                     run.save(out)

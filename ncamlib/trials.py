@@ -21,7 +21,7 @@ from ncamlib.errors import NcamError, choice
 from ncamlib.evaluate import measure
 from ncamlib.experiments import experiment
 from ncamlib.provenance import project_root
-from ncamlib.results import machine
+from ncamlib.results import machine, number
 from ncamlib.run import MODEL_FILE
 from ncamlib.train import Diverged, train
 
@@ -186,8 +186,8 @@ def run(
 def markdown(rows: Sequence[Trial]) -> str:
     """The trials as a Markdown table."""
 
-    def number(value: float | None) -> str:
-        return "diverged" if value is None else f"{value:.4f}" if value < 10 else f"{value:.0e}"
+    def shown(value: float | None) -> str:
+        return "diverged" if value is None else number(value)
 
     lines = ["| trial | optimiser steps | MSE, 50% mutation | MSE, clean codes |", "|---|--:|--:|--:|"]
     last = None
@@ -197,5 +197,5 @@ def markdown(rows: Sequence[Trial]) -> str:
             where = f"{row.minutes:.0f} min each, {machine(row.device)}, commit {commits}"
             lines.append(f"| **`{row.base}`**, {where} | | | |")
         last = row.base
-        lines.append(f"| {row.change} | {row.train_steps:,} | {number(row.mse)} | {number(row.mse_clean)} |")
+        lines.append(f"| {row.change} | {row.train_steps:,} | {shown(row.mse)} | {shown(row.mse_clean)} |")
     return "\n".join(lines)

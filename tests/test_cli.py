@@ -246,3 +246,11 @@ def test_data_pca_tells_and_records(ncam, tmp_path):
     assert ncam("data", "pca", "chars", "--record")[:2] == (0, out)
     assert (tmp_path / "figures" / "pca.json").exists()
     assert "unknown dataset 'flags'" in ncam("data", "pca", "flags")[2]
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [(None, "–"), (0.05035, "0.0504"), (0.00717, "0.0072"), (0.0, "0.0000"), (3.2e9, "3e+09"), (float("nan"), "nan")],
+)
+def test_errors_are_shown_as_the_paper_rounds_them(value, shown):
+    assert results.number(value) == shown

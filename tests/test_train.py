@@ -1,12 +1,15 @@
 """Training: the loss falls, a resumed run equals an uninterrupted one, trouble is said in a sentence."""
 
 import dataclasses
+import importlib
+import itertools
 import os
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -16,7 +19,7 @@ from ncamlib.config import ModelConfig, Stage, TrainConfig
 from ncamlib.errors import NcamError
 from ncamlib.experiments import experiment
 from ncamlib.provenance import pick_device
-from ncamlib.run import MODEL_FILE, TRAINING_FILE
+from ncamlib.run import MODEL_FILE, TRAINING_FILE, prepare
 from ncamlib.train import Diverged, learning_rate, stage, train
 
 CPU = torch.device("cpu")
@@ -64,6 +67,23 @@ def test_one_image_is_learned(tmp_path, images):
     quick = tiny(150, {"code": "ce", "fire_rate": 1.0}, learning_rate=6e-3, warmup=5)
     run = train(quick, one, tmp_path, CPU, quiet=True)
     assert run.losses[-1] < 0.2 * run.losses[0]
+
+
+@pytest.mark.parametrize(("preparing", "total"), [(0, 40), (10, 40), (60, 80)])
+def test_preparing_counts_towards_the_budget_up_to_half_of_it(tmp_path, images, monkeypatch, preparing, total):
+    training, clock = importlib.import_module("ncamlib.train"), itertools.count()
+
+    def slow(*arguments):
+        for _ in range(preparing):
+            next(clock)
+        return prepare(*arguments)
+
+    monkeypatch.setattr(training, "time", SimpleNamespace(monotonic=lambda: next(clock)))  # a second per question
+    monkeypatch.setattr(training, "prepare", slow)
+    run = train(tiny(curriculum=(Stage(0.5, 8, 4),)), images, tmp_path, CPU, time_budget=40.0, quiet=True)
+    assert total <= run.seconds <= total + 3
+    assert 8 <= run.step <= 21
+    assert run.header()["minutes"] * 60 >= 0.98 * 40  # as `ncam trials` asks
 
 
 @pytest.mark.parametrize("settings", [{}, {"ema": 0.9}, {"curriculum": (Stage(0.5, 8, 4),)}, {"mutation": (0.0, 0.5)}])
