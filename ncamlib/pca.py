@@ -34,11 +34,6 @@ def errors(images: Images) -> Tensor:
     return left.clamp_min(0) / flat.numel()
 
 
-def equal_components(images: Images, error: float) -> int:
-    """The smallest number of principal components that leave an MSE of at most `error`."""
-    return int((errors(images) > error).sum())
-
-
 class LinearCode:
     """The first principal components of a set: the best linear code of so many numbers."""
 
