@@ -29,8 +29,16 @@ class Grower(nn.Module):
         """Where the parameters are."""
         return self.nca.leak.log.device
 
-    def start(self, images: Tensor, generator: torch.Generator) -> None:
+    def start(self, images: Tensor, generator: torch.Generator, components: bool = False) -> None:
         """Initialise from data; nothing to do unless a model says otherwise."""
+
+    def leak_scale(self, grid: int) -> float:
+        """What the leak factor is multiplied by on a grid of this side: it is a step in time.
+
+        With instance norm the perceived gradients of a picture stay the same when it is stretched: a rule with
+        T steps on a grid grows the same picture with sT steps on one s times as large, each 1/s as long.
+        """
+        return self.config.image_size / grid if self.config.leak else 1.0
 
     def draw_mutation(self, batch: int, rate: float, generator: torch.Generator | None = None) -> Tensor | None:
         """A mutation for `batch` codes (see `dna.draw_mutation`); None unless codes are DNA, or for rate 0."""
@@ -53,11 +61,16 @@ class Grower(nn.Module):
         fire: Fire | None = None,
         grid: int | None = None,
         backend: str | None = None,
+        leak_scale: float | None = None,
     ) -> Tensor:
-        """Grow from the seed. -> state (B, C, grid, grid); the grid defaults to the image's size."""
+        """Grow from the seed. -> state (B, C, grid, grid); the grid defaults to the image's size.
+
+        On another grid the leak factor is scaled as `leak_scale` says, unless a factor is given.
+        """
         grid = grid or self.config.image_size
         state = seed(self.config, len(weights.w1), grid, grid, self.device)
-        return self.nca(state, weights, steps, fire, backend)
+        scale = self.leak_scale(grid) if leak_scale is None else leak_scale
+        return self.nca(state, weights, steps, fire, backend, scale)
 
     @torch.no_grad()
     def growth(
@@ -68,7 +81,8 @@ class Grower(nn.Module):
         states = [seed(self.config, len(weights.w1), grid, grid, self.device)]
         for t in range(0, steps, every):
             later = None if fire is None else fire.after(t)
-            states.append(self.nca(states[-1], weights, min(every, steps - t), later))
+            scale = self.leak_scale(grid)
+            states.append(self.nca(states[-1], weights, min(every, steps - t), later, leak_scale=scale))
         return torch.stack(states)
 
 
@@ -85,15 +99,15 @@ class Autoencoder(Grower):
         self.code = DNACode(config) if config.code == "dna" else ContinuousCode()
 
     @torch.no_grad()
-    def start(self, images: Tensor, generator: torch.Generator) -> None:
+    def start(self, images: Tensor, generator: torch.Generator, components: bool = False) -> None:
         """Initialise from data: the embedding spread over `images`, the DNA code fitted to carry it."""
-        self.encoder.project.start(torch.cat([self.encoder.means(part) for part in images.split(128)]))
+        self.encoder.project.start(self.encoder.all_means(images), components)
         if isinstance(self.code, DNACode):
             with torch.enable_grad():
                 self.code.start(generator)
 
     def embed(self, images: Tensor) -> Tensor:
-        """(B, image_channels, image_size, image_size) -> embedding (B, E)."""
+        """Images (B, image_channels, image_size, image_size), or what `Encoder` takes for them -> embedding (B, E)."""
         return (self.codes if self.encoder is None else self.encoder)(images)
 
     def encode(self, images: Tensor) -> Tensor:
@@ -124,9 +138,10 @@ class NCAM(Autoencoder):
         steps: int | None = None,
         grid: int | None = None,
         backend: str | None = None,
+        leak_scale: float | None = None,
     ) -> Tensor:
         """Encode, mutate, decode, grow. images (B, image_channels, S, S) -> (B, image_channels, grid, grid)."""
-        state = self.grow(self.weights(images, mutation), steps or self.config.steps, fire, grid, backend)
+        state = self.grow(self.weights(images, mutation), steps or self.config.steps, fire, grid, backend, leak_scale)
         return self.nca.visible(state)
 
 
@@ -145,6 +160,7 @@ class ConvAutoencoder(Autoencoder):
         steps: int | None = None,
         grid: int | None = None,
         backend: str | None = None,
+        leak_scale: float | None = None,
     ) -> Tensor:
         """As `NCAM.forward`; what concerns the automaton is ignored, a smaller grid is an average."""
         decoded = self.decoder(self.code.decode(mutate(self.encode(images), mutation)))

@@ -76,7 +76,15 @@ def read(path: Path, kind: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
         )
     if header.get("kind") != kind:
         raise NcamError(f"{path} is a {header.get('kind')} checkpoint, but a {kind} checkpoint is needed here")
+    _complete(header)
     return tensors, header
+
+
+def _complete(header: dict[str, Any]) -> None:
+    """Settings that models were trained with before they were settings."""
+    for model in (header.get("model"), header.get("experiment", {}).get("model")):
+        if model is not None:
+            model.setdefault("wrap", False)
 
 
 def pack(tensors: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -32,6 +32,7 @@ class ModelConfig:
     hidden: int = 128  # of the automaton's update; open
     leak: bool = True  # leak factors; False fixes them all at 1
     norm: bool = True  # instance norm of the perceived maps
+    wrap: bool = True  # the grid wraps round, like a torus; False: zeros lie beyond its edge; open
     fire_rate: float = 0.5  # 0.5: stochastic update (STO); 1: synchronous (SYN)
     steps: int = 48  # of the automaton; open
     second_layer_start: float = 0.1  # size of its predicted second layer at the start, in 1 / sqrt(fan in); open
@@ -54,11 +55,20 @@ class ModelConfig:
 
 @dataclass(frozen=True)
 class Stage:
-    """A part of training on a smaller grid: until this share of it, this grid and this many steps."""
+    """A part of the training on one grid, until a share of the whole work."""
 
-    until: float
-    grid: int
-    steps: int
+    until: float  # share of the time, or of as much work where optimiser steps are counted
+    grid: int  # side, in cells
+    steps: int  # of the automaton
+    batch: int = 1  # in batches of the training: a small grid has room for more images
+    rates: tuple[float, float] = (1.0, 1.0)  # of the learning rate, at its start and end; linear between
+
+    def __post_init__(self) -> None:
+        for name in ("grid", "steps", "batch"):
+            if getattr(self, name) < 1:
+                raise NcamError(f"{name} of a stage is {getattr(self, name)}: it must be at least 1")
+        if not (0 < self.until <= 1 and min(self.rates) >= 0):
+            raise NcamError(f"a stage until {self.until} with rates {self.rates}: give a share, and rates from 0 on")
 
 
 @dataclass(frozen=True)
@@ -69,19 +79,26 @@ class TrainConfig:
     batch: int = 16
     learning_rate: float = 1e-3
     warmup: int = 50  # optimiser steps of linear warm-up
-    decay_from: float = 0.0  # share of the training from which the learning rate falls, as a cosine, to 0
     clip: float = 1.0  # gradient norm
-    ema: float = 0.0  # decay of the averaged weights; 0: off
+    ema: float = 0.0  # decay of the averaged weights, which are the ones shipped; 0: off
     mutation: tuple[float, float] = (0.5, 0.5)  # rate drawn per batch from this range; paper: always 0.5
-    curriculum: tuple[Stage, ...] = ()
+    stages: tuple[Stage, ...] = ()  # none: all at full size, the learning rate falling to 0
+    scale_leak: bool = True  # the automaton's leak factor grows as the grid shrinks, see `Grower.grow`
+    encoder_from: float = 0.0  # share of the training from which the encoder's convolutions learn; 1: never
+    components: bool = False  # the embedding begins as principal components, not as random projections
+    replacement: bool = False  # draw every batch afresh; False: no image comes twice before all came once
     seed: int = 0
 
     def __post_init__(self) -> None:
         low, high = self.mutation
         if not 0 <= low <= high <= 1:
             raise NcamError(f"mutation is {self.mutation}: give a range within 0 and 1")
-        if not 0 <= self.decay_from < 1:
-            raise NcamError(f"decay_from is {self.decay_from}: it must be at least 0 and below 1")
+        for name in ("ema", "encoder_from"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise NcamError(f"{name} is {getattr(self, name)}: it must be between 0 and 1")
+        ends = [stage.until for stage in self.stages]
+        if ends and (ends != sorted(set(ends)) or ends[-1] != 1):
+            raise NcamError(f"stages end at {ends}: each must end later than the one before, and the last at 1")
         for name in ("steps", "batch", "learning_rate"):
             if getattr(self, name) <= 0:
                 raise NcamError(f"{name} is {getattr(self, name)}: it must be above 0")

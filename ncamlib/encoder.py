@@ -36,15 +36,28 @@ class Project(nn.Module):
         self.register_buffer("gain", torch.tensor(features**-0.5))
 
     @torch.no_grad()
-    def start(self, x: Tensor) -> None:
-        """Set centre and gain from a sample x (B, N)."""
+    def start(self, x: Tensor, components: bool = False) -> None:
+        """Set centre and gain from a sample x (B, N); with `components`, the weights from its principal components."""
         length = x.square().sum(1).mean().sqrt()
         spread = (x - x.mean(0)).square().sum(1).mean().sqrt()
         if spread > 1e-3 * length:
             self.centre.copy_(x.mean(0))
             self.gain.copy_(1 / spread)
+            if components:
+                self._start_with_components((x - self.centre) * self.gain)
         else:  # one image, or copies of it: there is nothing to centre
             self.gain.copy_(1 / length.clamp_min(1e-6))
+
+    def _start_with_components(self, x: Tensor) -> None:
+        """Weights from the principal components of centred features x (B, N), each scaled by the power -1/2 of
+        its deviation: between plain components, whose last are lost, and whitened ones, whose last are noise.
+        """
+        variances, vectors = torch.linalg.eigh((x @ x.T).double() / len(x))  # of the smaller, B by B, matrix
+        count = min(len(self.weight), len(x) - 1, x.shape[1])
+        deviations = variances.flip(0)[:count].clamp_min(1e-12).sqrt()
+        directions = F.normalize(vectors.flip(1)[:, :count].T.to(x.dtype) @ x, dim=1)  # (count, N), unit length
+        scaled = directions * deviations.to(x.dtype).rsqrt()[:, None]
+        self.weight[:count] = scaled * (count / deviations.sum()).sqrt().to(x.dtype)  # mean variance 1, as random ones
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, N) -> (B, M)."""
@@ -75,9 +88,20 @@ class Encoder(nn.Module):
         maps = self.body(self.stem(images))
         return slice_means(maps) if self.slices else maps.mean((2, 3))
 
+    @torch.no_grad()
+    def all_means(self, images: Tensor) -> Tensor:
+        """The means of a whole set: (N, image_channels, H, W) -> (N, features), on the encoder's device."""
+        device = self.stem.weight.device
+        return torch.cat([self.means(part.to(device)) for part in images.split(8)])  # in cache
+
+    def train_convolutions(self, learn: bool) -> None:
+        """Whether the convolutions learn; while they do not, the means of an image stay the same."""
+        for part in (self.stem, self.body):
+            part.requires_grad_(learn)
+
     def forward(self, images: Tensor) -> Tensor:
-        """Images (B, image_channels, H, W) -> embedding (B, E)."""
-        return self.head(self.project(self.means(images)))
+        """Images (B, image_channels, H, W), or their means (B, features) where those are known -> embedding (B, E)."""
+        return self.head(self.project(images if images.ndim == 2 else self.means(images)))
 
 
 def _key(image: Tensor) -> int:

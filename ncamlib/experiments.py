@@ -30,15 +30,27 @@ CHAPTERS = {
 CODES = {"ce": "CE", "dna": "DNA"}
 UPDATES = {"sto": 0.5, "syn": 1.0, "conv": 1.0}  # fire rates; a convolutional decoder has none
 # A synchronous wave from the centre needs half a side of steps to reach the border.
-STEPS_PER_CELL = {"sto": 0.75, "syn": 0.5, "conv": 0.5}
-# Most of the training happens on smaller grids, where a step costs up to eight times less: until these shares of the
-# training, on these eighths of the image's side.
-CURRICULUM = ((0.35, 4), (0.5, 5), (0.65, 6), (0.8, 7))
-LEARNING_RATE, BATCH = 6e-3, 8
+# Where chance decides, it arrives late, and needs time to settle.
+STEPS_PER_CELL = {"sto": 1.5, "syn": 0.5, "conv": 0.5}
+# Training begins on small grids, where a step costs up to 64 times less, and grows them in small ratios, but spends
+# most of its time at full size. By the image's side: (until this share of the training, side of the grid).
+SMALL_GRIDS = {64: ((0.10, 16), (0.15, 24), (0.22, 32), (0.30, 48)), 32: ((0.15, 16), (0.30, 24))}
+LEARNING_RATE, BATCH, EMA = 6e-3, 8, 0.995
 
 
 def _steps(update: str, grid: int) -> int:
     return round(STEPS_PER_CELL[update] * grid)
+
+
+def _stages(update: str, size: int) -> tuple[Stage, ...]:
+    """The learning rate falls on the smallest grid, which also takes larger batches, and again at full size."""
+    if update == "conv":
+        return ()
+    small = [
+        Stage(until, grid, _steps(update, grid), batch=1 if i else 2, rates=(0.5, 0.5) if i else (1.0, 0.25))
+        for i, (until, grid) in enumerate(SMALL_GRIDS[size])
+    ]
+    return (*small, Stage(1.0, size, _steps(update, size), rates=(0.5, 0.02)))
 
 
 def _experiment(
@@ -53,10 +65,16 @@ def _experiment(
 ) -> Experiment:
     size = model.get("image_size", 64)
     settings = {"code": code, "fire_rate": UPDATES[update], "steps": _steps(update, size), **model}
-    grids = [(until, eighths * size // 8) for until, eighths in CURRICULUM if update != "conv"]
-    stages = tuple(Stage(until, grid, _steps(update, grid)) for until, grid in grids)
     name = f"{images}-{code}-{update}" + (f"-{suffix}" if suffix else "")
-    train = TrainConfig(learning_rate=learning_rate, batch=batch, mutation=mutation, curriculum=stages)
+    train = TrainConfig(
+        learning_rate=learning_rate,
+        batch=batch,
+        ema=EMA,
+        mutation=mutation,
+        stages=_stages(update, size),
+        encoder_from=1.0,
+        components=code == "ce",
+    )
     return Experiment(name, images, ModelConfig(**settings), train)
 
 

@@ -46,10 +46,17 @@ class NCA(nn.Module):
         self.leak = Leak(config.leak)
 
     def forward(
-        self, state: Tensor, weights: Weights, steps: int, fire: Fire | None, backend: str | None = None
+        self,
+        state: Tensor,
+        weights: Weights,
+        steps: int,
+        fire: Fire | None,
+        backend: str | None = None,
+        leak_scale: float = 1.0,
     ) -> Tensor:
-        """`steps` steps of one automaton per sample. state (B, C, H, W) -> (B, C, H, W)."""
-        return rollout(state, weights, self.leak(), steps, fire, self.config.norm, backend)
+        """`steps` steps of one automaton per sample, `leak_scale` times the leak factor. state (B, C, H, W) -> same."""
+        leak = self.leak() * leak_scale
+        return rollout(state, weights, leak, steps, fire, self.config.norm, self.config.wrap, backend)
 
     def visible(self, state: Tensor) -> Tensor:
         """The colour channels of states: (..., C, H, W) -> (..., image_channels, H, W)."""

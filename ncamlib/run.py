@@ -1,6 +1,9 @@
 """A training run: its parts, how it starts, and how it is saved and resumed whole."""
 
 import copy
+import functools
+import json
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -8,16 +11,22 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ncamlib import checkpoint
+from ncamlib import checkpoint, schedule
 from ncamlib.autoencoder import Grower, build
-from ncamlib.config import Experiment, from_dict, to_dict
+from ncamlib.config import Experiment, ModelConfig, from_dict, to_dict
 from ncamlib.datasets import Images
 from ncamlib.errors import NcamError
 from ncamlib.kernels import select_backend
 from ncamlib.provenance import commit, device_name
 
 TRAINING_FILE, MODEL_FILE = "training.safetensors", "model.safetensors"
-START_IMAGES = 1024  # how many images the data-dependent initialisation looks at
+START_IMAGES = 2048  # how many images the data-dependent initialisation looks at
+
+
+@functools.lru_cache(maxsize=4)
+def _order(images: int, seed: int, epoch: int) -> Tensor:
+    """The order in which an epoch shows the images: (N,) int64."""
+    return torch.randperm(images, generator=torch.Generator().manual_seed(seed * 1_000_003 + epoch))
 
 
 @dataclass
@@ -31,6 +40,7 @@ class Run:
     generator: torch.Generator
     average: Grower | None  # exponential moving average of the weights
     step: int = 0
+    seen: int = 0  # images drawn so far
     seconds: float = 0.0  # spent training, over all resumptions
     losses: list[float] = field(default_factory=list)  # one per step
     earlier: list[dict[str, Any]] = field(default_factory=list)  # the trainings that it started from
@@ -54,6 +64,19 @@ class Run:
             "torch": torch.__version__,
         }
 
+    def draw(self, batch: int) -> Tensor:
+        """The next images to train on: (batch,) int64, all of them before any comes again unless set otherwise."""
+        n, settings = len(self.images), self.experiment.train
+        if settings.replacement and batch > n:
+            return torch.randint(n, (batch,), generator=self.generator, device=self.generator.device)
+        if settings.replacement:
+            return torch.randperm(n, generator=self.generator, device=self.generator.device)[:batch]
+        first, last = self.seen // n, (self.seen + batch - 1) // n
+        orders = torch.cat([_order(n, settings.seed, epoch) for epoch in range(first, last + 1)])
+        begin = self.seen - first * n
+        self.seen += batch
+        return orders[begin : begin + batch].to(self.generator.device)
+
     def save(self, folder: Path) -> None:
         """Write the training checkpoint and the half-precision model."""
         tensors = {f"model.{k}": v for k, v in self.model.state_dict().items()}
@@ -64,7 +87,7 @@ class Run:
             tensors |= {f"optimiser.{names[i]}.{key}": value for key, value in moments.items()}
         tensors["generator"] = self.generator.get_state()
         tensors["losses"] = torch.tensor(self.losses, dtype=torch.float64)
-        header = {**self.header(), "seconds": self.seconds, "own_steps": self.step}
+        header = {**self.header(), "seconds": self.seconds, "own_steps": self.step, "seen": self.seen}
         checkpoint.write(folder / TRAINING_FILE, tensors, {"kind": "training", **header})
         checkpoint.save_model(folder / MODEL_FILE, self.average or self.model, self.header())
 
@@ -75,8 +98,8 @@ class Run:
         after a divergence, or more steps.
         """
         tensors, header = checkpoint.read(path, "training")
-        saved = from_dict(Experiment, header["experiment"])
-        if saved.model != self.experiment.model:
+        settings = header["experiment"]
+        if from_dict(ModelConfig, settings["model"]) != self.experiment.model:
             raise NcamError(f"{path} holds another model than '{self.experiment.name}': use another --out")
         if header["data_digest"] != self.images.digest:
             raise NcamError(f"{path} was trained on other images than '{self.images.name}': use another --out")
@@ -97,8 +120,9 @@ class Run:
         self.losses = tensors["losses"].tolist()
         self.earlier = header.get("earlier", [])
         self.step, self.seconds = header.get("own_steps", header["step"]), header["seconds"]
-        before, now = to_dict(saved.train), to_dict(self.experiment.train)
-        return [f"{name} {before[name]} -> {now[name]}" for name in now if now[name] != before[name]]
+        self.seen = header["seen"]
+        before, now = settings["train"], json.loads(json.dumps(to_dict(self.experiment.train)))
+        return [f"{name} {before.get(name)} -> {now[name]}" for name in now if now[name] != before.get(name)]
 
     def start_from(self, path: Path) -> None:
         """Take the weights of a saved model of the same kind; the training that made them counts as earlier."""
@@ -119,6 +143,7 @@ class Run:
         last["minutes"] = round(header["minutes"] - sum(part["minutes"] for part in before), 2)
         self.earlier = [*before, last]
         self.generator.manual_seed(self.experiment.train.seed + header["step"])  # not the same draws again
+        self.seen = header["step"] * len(self.images)  # nor the same epochs
 
 
 def prepare(experiment: Experiment, images: Images, device: torch.device) -> Run:
@@ -132,7 +157,12 @@ def prepare(experiment: Experiment, images: Images, device: torch.device) -> Run
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(experiment.train.seed)
         model = build(experiment.model)
-    model.start(images.pixels[:START_IMAGES], torch.Generator().manual_seed(experiment.train.seed))
+    settings = experiment.train
+    sample = images.sample(START_IMAGES).pixels
+    model.start(sample, torch.Generator().manual_seed(settings.seed), settings.components)
+    if settings.scale_leak and experiment.model.leak:  # so that it begins as it is on the first grid
+        with torch.no_grad():
+            model.nca.leak.log -= math.log(model.leak_scale(schedule.stages(experiment)[0].grid))
     model.to(device)
     generator = torch.Generator(device).manual_seed(experiment.train.seed)
     optimiser = torch.optim.Adam(model.parameters(), experiment.train.learning_rate, betas=(0.9, 0.99), fused=True)

@@ -6,7 +6,6 @@ same global batch. B global batch, T steps, H W grid.
 """
 
 import contextlib
-import math
 import os
 import signal
 import sys
@@ -21,6 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from ncamlib import schedule
 from ncamlib.config import Experiment
 from ncamlib.datasets import Images
 from ncamlib.errors import NcamError
@@ -28,6 +28,7 @@ from ncamlib.run import TRAINING_FILE, Run, prepare
 
 EXPLODED = 1e4  # gradient norm before clipping, or loss, beyond which training has diverged
 SAVE_EVERY = 60.0  # seconds
+AVERAGE_EVERY = 8  # optimiser steps: averaging costs as much memory traffic as a third of an optimiser step
 
 
 class Diverged(NcamError):
@@ -47,41 +48,35 @@ class Ranks:
         return slice(self.rank * size, (self.rank + 1) * size)
 
 
-def learning_rate(experiment: Experiment, step: int, progress: float) -> float:
-    """Linear warm-up over the first steps; cosine decay to zero from the share `decay_from` of the run on."""
-    settings = experiment.train
-    warm = min(1.0, (step + 1) / max(1, settings.warmup))
-    decayed = min(1.0, max(0.0, progress - settings.decay_from) / (1 - settings.decay_from))
-    return settings.learning_rate * warm * 0.5 * (1 + math.cos(math.pi * decayed))
+def _ready(run: Run, pixels: Tensor, learn: bool, ranks: Ranks) -> tuple[nn.Module, Tensor]:
+    """(What is trained, what it sees): the images, or their means once and for all while convolutions do not learn."""
+    encoder = getattr(run.model, "encoder", None)
+    if encoder is not None:
+        encoder.train_convolutions(learn)
+    seen = pixels if encoder is None or learn else encoder.all_means(pixels)
+    return nn.parallel.DistributedDataParallel(run.model) if ranks.world > 1 else run.model, seen
 
 
-def stage(experiment: Experiment, progress: float) -> tuple[int, int]:
-    """(grid, steps) at this share of the training."""
-    for part in experiment.train.curriculum:
-        if progress < part.until:
-            return part.grid, part.steps
-    return experiment.model.image_size, experiment.model.steps
-
-
-def train_step(run: Run, module: nn.Module, pixels: Tensor, progress: float, ranks: Ranks) -> float:
+def train_step(run: Run, module: nn.Module, seen: Tensor, pixels: Tensor, progress: float, ranks: Ranks) -> float:
     """Draw a batch, grow it, step the optimiser. Returns the loss of the global batch."""
     settings, generator = run.experiment.train, run.generator
-    grid, steps = stage(run.experiment, progress)
+    stage = schedule.stage(run.experiment, progress)
     # All processes draw the whole batch from the same stream and keep their share.
-    n, batch, mine = len(pixels), settings.batch, ranks.share(settings.batch)
-    if batch <= n:
-        chosen = torch.randperm(n, generator=generator, device=generator.device)[:batch]
-    else:
-        chosen = torch.randint(n, (batch,), generator=generator, device=generator.device)
+    batch = settings.batch * stage.batch
+    mine, chosen = ranks.share(batch), run.draw(batch)
     low, high = settings.mutation
     rate = low + (high - low) * torch.rand((), generator=generator, device=generator.device).item()
     mutation = run.model.draw_mutation(batch, rate, generator)
     fire = run.model.draw_fire(batch, None, generator)
-    images = pixels[chosen[mine]]
-    target = F.adaptive_avg_pool2d(images, grid)
+    target = F.adaptive_avg_pool2d(pixels[chosen[mine]], stage.grid)
 
     grown = module(
-        images, None if mutation is None else mutation[mine], None if fire is None else fire.of(mine), steps, grid
+        seen[chosen[mine]],
+        None if mutation is None else mutation[mine],
+        None if fire is None else fire.of(mine),
+        stage.steps,
+        stage.grid,
+        leak_scale=None if settings.scale_leak else 1.0,
     )
     loss = F.mse_loss(grown, target)
     run.optimiser.zero_grad()
@@ -99,12 +94,12 @@ def train_step(run: Run, module: nn.Module, pixels: Tensor, progress: float, ran
             f"--learning-rate {settings.learning_rate / 3:.1g}"
         )
     for group in run.optimiser.param_groups:
-        group["lr"] = learning_rate(run.experiment, run.step, progress)
+        group["lr"] = schedule.learning_rate(run.experiment, run.step, progress)
     run.optimiser.step()
-    if run.average is not None:
+    if run.average is not None and run.step % AVERAGE_EVERY == 0:
+        decay = min(settings.ema, (run.step + 1) / (run.step + 10)) ** AVERAGE_EVERY
         with torch.no_grad():
-            for mean, now in zip(run.average.parameters(), run.model.parameters(), strict=True):
-                mean.lerp_(now, 1 - min(settings.ema, (run.step + 1) / (run.step + 10)))
+            torch._foreach_lerp_(list(run.average.parameters()), list(run.model.parameters()), 1 - decay)
     run.step += 1
     run.losses.append(value)
     return value
@@ -172,8 +167,10 @@ def train(
             run.start_from(start)
         if changes and main:
             print(f"continuing from step {run.step} with other settings: {', '.join(changes)}", file=sys.stderr)
-        module = nn.parallel.DistributedDataParallel(run.model) if ranks.world > 1 else run.model
         pixels = images.pixels.to(device)
+        progress = run.seconds / time_budget if time_budget else schedule.progress(experiment, run.step)
+        learns = progress >= experiment.train.encoder_from
+        module, seen = _ready(run, pixels, learns, ranks)
         saved = time.monotonic()
         preparing = saved - began
         left = max(time_budget - preparing, time_budget / 2) if time_budget else 0.0  # seconds for the steps
@@ -185,11 +182,13 @@ def train(
         with bar:
             while True:
                 run.seconds = spent + time.monotonic() - began
-                progress = (run.seconds - preparing) / left if left else run.step / experiment.train.steps
+                progress = (run.seconds - preparing) / left if left else schedule.progress(experiment, run.step)
                 progress, stop = _agree(progress, bool(asked), ranks, device)
                 if stop or progress >= 1:
                     break
-                train_step(run, module, pixels, progress, ranks)
+                if not learns and progress >= experiment.train.encoder_from:
+                    learns, (module, seen) = True, _ready(run, pixels, True, ranks)
+                train_step(run, module, seen, pixels, progress, ranks)
                 recent = sum(run.losses[-50:]) / len(run.losses[-50:])
                 remaining = f", {(1 - progress) * left / 60:.1f} min left" if left else ""
                 bar.set_postfix_str(f"mse {recent:.4f}{remaining}", refresh=False)

@@ -16,7 +16,7 @@ LAYERS = [
     {"errors"},
     {"config", "blocks", "kernels", "provenance"},
     {"nca", "encoder", "dna", "datasets", "noto", "experiments", "parameters", "peers"},
-    {"predictor", "genetics", "baseline"},
+    {"predictor", "genetics", "baseline", "schedule"},
     {"autoencoder"},
     {"checkpoint", "evaluate"},
     {"run", "pca"},

@@ -46,40 +46,44 @@ def case(batch, channels, hidden, height, width, steps, fire_rate=0.5, seed=0):
     return state, weights, torch.tensor(0.5), masks
 
 
-def values_and_gradients(backend, state, weights, leak, steps, masks, norm, dtype=torch.float32) -> list[Tensor]:
+def values_and_gradients(
+    backend, state, weights, leak, steps, masks, norm=True, wrap=False, dtype=torch.float32, of_state=True
+) -> list[Tensor]:
+    """The grown state, and its gradients by state (unless told otherwise), weights and leak factor."""
     device = DEVICE[backend]
     inputs = [t.detach().to(device, dtype).requires_grad_() for t in (state, *weights, leak)]
+    inputs[0].requires_grad_(of_state)
     masks = None if masks is None else masks.to(device)
-    result = rollout(inputs[0], Weights(*inputs[1:5]), inputs[5], steps, masks, norm, backend)
+    result = rollout(inputs[0], Weights(*inputs[1:5]), inputs[5], steps, masks, norm, wrap, backend)
     probe = torch.randn(result.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     (result * probe.to(device, dtype)).sum().backward()
-    return [result.detach().cpu(), *(t.grad.cpu() for t in inputs)]
+    return [result.detach().cpu(), *(t.grad.cpu() for t in inputs[0 if of_state else 1 :])]
 
 
-def nearest_kink(state, weights, leak, steps, masks, norm) -> float:
+def nearest_kink(state, weights, leak, steps, masks, norm, wrap) -> float:
     """The smallest |input| of a ReLU in the whole rollout, in float64."""
     nearest = float("inf")
     state, leak = state.double(), leak.double()
     weights = Weights(*(w.double() for w in weights))
     for t in range(steps):
-        maps = perceive(state).flatten(2)
+        maps = perceive(state, wrap).flatten(2)
         maps = reference.normalise(maps) if norm else maps
         nearest = min(nearest, torch.baddbmm(weights.b1.unsqueeze(2), weights.w1, maps).abs().min().item())
-        state = step(state, weights, leak, None if masks is None else masks[t], norm)
+        state = step(state, weights, leak, None if masks is None else masks[t], norm, wrap)
     return nearest
 
 
-def assert_parity(backend, arguments, norm=True, tolerance=1e-5):
+def assert_parity(backend, arguments, norm=True, tolerance=1e-5, wrap=False, of_state=True):
     state, weights, leak, steps, masks = arguments
-    exact = values_and_gradients("reference", state, weights, leak, steps, masks, norm, torch.float64)
-    native = values_and_gradients(backend, state, weights, leak, steps, masks, norm)
-    names = ("state", "d state", "d w1", "d b1", "d w2", "d b2", "d leak")
+    exact = values_and_gradients("reference", *arguments, norm, wrap, torch.float64, of_state)
+    native = values_and_gradients(backend, *arguments, norm, wrap, of_state=of_state)
+    names = ("state", *(["d state"] if of_state else []), "d w1", "d b1", "d w2", "d b2", "d leak")
     # The leak factor's gradient is one sum over everything, with cancellation: it is judged by the
     # sizes of the terms it sums, d w2 . w2 and d b2 . b2.
-    terms = (exact[4] * weights.w2).abs().sum() + (exact[5] * weights.b2).abs().sum()
+    terms = (exact[-3] * weights.w2).abs().sum() + (exact[-2] * weights.b2).abs().sum()
     # Within rounding of a ReLU's kink a unit may be on in one precision and off in the other: values
     # stay close, gradients jump. Small cases have no such unit and are held to the full tolerance.
-    switch = nearest_kink(state, weights, leak, steps, masks, norm) < 1e-6
+    switch = nearest_kink(state, weights, leak, steps, masks, norm, wrap) < 1e-6
     for name, a, b in zip(names, exact, native, strict=True):
         allowed = 1e-2 if switch and name != "state" else tolerance
         size = terms / leak if name == "d leak" else a.norm()
@@ -89,15 +93,16 @@ def assert_parity(backend, arguments, norm=True, tolerance=1e-5):
 
 @fast
 @pytest.mark.parametrize("fire_rate", [0.5, 1])
+@pytest.mark.parametrize("wrap", [True, False], ids=["wrapped", "zeros"])
 @pytest.mark.parametrize("norm", [True, False])
 @pytest.mark.parametrize(
     "shape", [(1, 16, 128, 64, 64, 3), (3, 16, 128, 20, 13, 6), (2, 32, 128, 16, 16, 2), (2, 12, 50, 9, 16, 3)]
 )
-def test_agrees_with_reference(backend, shape, norm, fire_rate):
+def test_agrees_with_reference(backend, shape, norm, wrap, fire_rate):
     if backend == "triton" and triton.INTERPRETED and shape[0] != 2:
         pytest.skip("too slow for Triton's interpreter")
     state, weights, leak, masks = case(*shape, fire_rate)
-    assert_parity(backend, (state, weights, leak, shape[-1], masks), norm)
+    assert_parity(backend, (state, weights, leak, shape[-1], masks), norm, wrap=wrap)
 
 
 @fast
@@ -110,13 +115,75 @@ def test_agrees_with_reference(backend, shape, norm, fire_rate):
     width=st.integers(3, 20),
     steps=st.integers(1, 5),
     fire_rate=st.sampled_from([0.1, 0.5, 0.9, 1]),
+    wrap=st.booleans(),
     seed=st.integers(0, 9),
 )
-def test_agrees_for_any_shape(backend, batch, channels, hidden, height, width, steps, fire_rate, seed):
+def test_agrees_for_any_shape(backend, batch, channels, hidden, height, width, steps, fire_rate, wrap, seed):
     if backend == "triton" and triton.INTERPRETED:  # which pays per operation
         batch, steps, height, width = 1, min(steps, 2), min(height, 9), min(width, 9)
     state, weights, leak, masks = case(batch, channels, hidden, height, width, steps, fire_rate, seed)
-    assert_parity(backend, (state, weights, leak, steps, masks))
+    assert_parity(backend, (state, weights, leak, steps, masks), wrap=wrap)
+
+
+@needs_native
+@settings(max_examples=60, deadline=None)
+@given(
+    height=st.integers(3, 20),
+    width=st.integers(3, 20),
+    steps=st.integers(1, 14),
+    radius=st.integers(0, 4),
+    off=st.tuples(st.integers(-3, 3), st.integers(-3, 3)),
+    background=st.sampled_from([0.0, 0.3]),
+    norm=st.booleans(),
+    seed=st.integers(0, 9),
+)
+def test_the_light_cone_changes_nothing(height, width, steps, radius, off, background, norm, seed):
+    """A patch anywhere on a grid of one value: as near to the exact result as when every cell is computed.
+
+    (On the smallest grids the norm divides by nearly nothing, and no computation in 32 bits is near.)
+    """
+    _, weights, leak, _ = case(2, 16, 128, height, width, steps, 1, seed)
+    state = torch.full((2, 16, height, width), background)
+    rows = slice(max(0, height // 2 + off[0] - radius), max(1, height // 2 + off[0] + radius + 1))
+    columns = slice(max(0, width // 2 + off[1] - radius), max(1, width // 2 + off[1] + radius + 1))
+    patch = state[:, :, rows, columns]
+    patch += torch.randn(patch.shape, generator=torch.Generator().manual_seed(seed))
+    exact = _gradients(reference, state, weights, leak / 2, steps, norm, torch.float64)
+    full = _gradients(cpu, state, weights, leak / 2, steps, norm, cone=False)
+    for a, b, c in zip(exact, full, _gradients(cpu, state, weights, leak / 2, steps, norm), strict=True):
+        size = a.norm().clamp_min(1e-3)
+        assert (c - a).norm() / size <= 1e-5 + 10 * (b - a).norm() / size
+
+
+def _gradients(module, state, weights, leak, steps, norm, dtype=torch.float32, **cone) -> list[Tensor]:
+    inputs = [t.detach().to(dtype).requires_grad_() for t in (*weights, leak)]
+    grown = module.rollout(state.to(dtype), Weights(*inputs[:4]), inputs[4], steps, None, norm, True, **cone)
+    (grown * torch.randn(grown.shape, generator=torch.Generator().manual_seed(1))).sum().backward()
+    return [t.double() for t in (grown.detach(), *(t.grad for t in inputs))]
+
+
+@needs_native
+def test_the_light_cone_is_left_where_its_state_needs_a_gradient():
+    """Within it only the sum of the outer gradients is known."""
+    _, weights, leak, _ = case(1, 16, 128, 12, 12, 3)
+    state = torch.zeros(1, 16, 12, 12)
+    state[:, 3:, 6, 6] = 1
+    assert_parity("cpu", (state, weights, leak, 3, None), wrap=True)
+
+
+@fast
+def test_a_torus_has_no_edge(backend):
+    """Rolling the state rolls what grows."""
+    state, weights, leak, _ = case(1, 16, 128, 9, 9, 3, 1)
+    state, weights, leak = (
+        state.to(DEVICE[backend]),
+        Weights(*(w.to(DEVICE[backend]) for w in weights)),
+        leak.to(DEVICE[backend]),
+    )
+    grown = rollout(state, weights, leak, 3, wrap=True, backend=backend)
+    rolled = rollout(state.roll((4, 5), (2, 3)), weights, leak, 3, wrap=True, backend=backend)
+    torch.testing.assert_close(rolled, grown.roll((4, 5), (2, 3)), rtol=1e-4, atol=1e-5)
+    assert not torch.allclose(rollout(state, weights, leak, 3, backend=backend), grown)
 
 
 @fast
@@ -193,7 +260,7 @@ def test_masks_that_do_not_fit_are_refused(masks):
 @fast
 def test_is_deterministic(backend):
     state, weights, leak, masks = case(3, 16, 128, 10, 10, 3)
-    runs = [values_and_gradients(backend, state, weights, leak, 3, masks, True) for _ in range(2)]
+    runs = [values_and_gradients(backend, state, weights, leak, 3, masks) for _ in range(2)]
     assert all(torch.equal(a, b) for a, b in zip(*runs, strict=True))
 
 
@@ -250,19 +317,21 @@ class TestProperties:
         assert rollout(state, weights, leak, 4, masks, backend=backend).isnan().any()
 
 
-def test_reference_perceives_like_a_convolution():
+@pytest.mark.parametrize("wrap", [True, False], ids=["wrapped", "zeros"])
+def test_reference_perceives_like_a_convolution(wrap):
     """Sobel x answers to change along x, with the sign of Growing NCA's filters."""
     state = torch.randn(2, 5, 7, 9, dtype=torch.float64)
+    padded = F.pad(state, (1, 1, 1, 1), "circular" if wrap else "constant")
     sobel = torch.tensor([[-1.0, 0, 1], [-2, 0, 2], [-1, 0, 1]], dtype=torch.float64) / 8
     expected = [
         state,
-        F.conv2d(state, sobel.expand(5, 1, 3, 3), padding=1, groups=5),
-        F.conv2d(state, sobel.T.expand(5, 1, 3, 3), padding=1, groups=5),
+        F.conv2d(padded, sobel.expand(5, 1, 3, 3), groups=5),
+        F.conv2d(padded, sobel.T.expand(5, 1, 3, 3), groups=5),
     ]
-    torch.testing.assert_close(perceive(state), torch.cat(expected, 1))
+    torch.testing.assert_close(perceive(state, wrap), torch.cat(expected, 1))
     ramp = torch.arange(9.0).expand(1, 1, 7, 9)
-    assert (perceive(ramp)[0, 1, 1:-1, 1:-1] == 1).all()
-    assert (perceive(ramp)[0, 2, 1:-1, 1:-1] == 0).all()
+    assert (perceive(ramp, wrap)[0, 1, 1:-1, 1:-1] == 1).all()
+    assert (perceive(ramp, wrap)[0, 2, 1:-1, 1:-1] == 0).all()
 
 
 def test_reference_step_equals_grouped_convolutions():
@@ -340,10 +409,11 @@ def build(kernel, **constants):
     compiled = triton.compile(ASTSource(kernel, signature, constants), target=GPUTarget("cuda", 90, 32))
     assert "ptx" in compiled.asm
 
-grid = dict(H=64, W=64, C=16)
+for wrap in (True, False):
+    build(code.statistics, H=64, W=64, C=16, WRAP=wrap, CHUNK=512, NS=8, BM=32)
+    build(triton_backward.backward_perceive, H=64, W=64, C=16, WRAP=wrap, NORM=True, NA=4, NAP=4, BM=32)
+grid = dict(H=64, W=64, C=16, WRAP=True)
 rule = dict(K=128, NORM=True, SPAN=512, BM=64)
-build(code.statistics, **grid, CHUNK=512, NS=8, BM=32)
-build(triton_backward.backward_perceive, **grid, NORM=True, NA=4, NAP=4, BM=32)
 for dot in ("ieee", "tf32", "bf16"):
     for fire in (1, 2):
         build(code.forward_step, **grid, **rule, FIRE=fire, DOT=dot, CHUNK=512, NS=8, NSP=8)

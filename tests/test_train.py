@@ -8,19 +8,20 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
 
-from ncamlib import checkpoint, datasets
+from ncamlib import checkpoint, datasets, schedule
 from ncamlib.config import ModelConfig, Stage, TrainConfig
 from ncamlib.errors import NcamError
 from ncamlib.experiments import experiment
 from ncamlib.provenance import pick_device
 from ncamlib.run import MODEL_FILE, TRAINING_FILE, prepare
-from ncamlib.train import Diverged, learning_rate, stage, train
+from ncamlib.train import Diverged, train
 
 CPU = torch.device("cpu")
 TINY = ModelConfig(
@@ -69,6 +70,9 @@ def test_one_image_is_learned(tmp_path, images):
     assert run.losses[-1] < 0.2 * run.losses[0]
 
 
+HALVES = (Stage(0.5, 8, 4, batch=2), Stage(1.0, 16, 8))
+
+
 @pytest.mark.parametrize(("preparing", "total"), [(0, 40), (10, 40), (60, 80)])
 def test_preparing_counts_towards_the_budget_up_to_half_of_it(tmp_path, images, monkeypatch, preparing, total):
     training, clock = importlib.import_module("ncamlib.train"), itertools.count()
@@ -80,13 +84,27 @@ def test_preparing_counts_towards_the_budget_up_to_half_of_it(tmp_path, images, 
 
     monkeypatch.setattr(training, "time", SimpleNamespace(monotonic=lambda: next(clock)))  # a second per question
     monkeypatch.setattr(training, "prepare", slow)
-    run = train(tiny(curriculum=(Stage(0.5, 8, 4),)), images, tmp_path, CPU, time_budget=40.0, quiet=True)
+    run = train(tiny(stages=HALVES), images, tmp_path, CPU, time_budget=40.0, quiet=True)
     assert total <= run.seconds <= total + 3
     assert 8 <= run.step <= 21
     assert run.header()["minutes"] * 60 >= 0.98 * 40  # as `ncam trials` asks
 
 
-@pytest.mark.parametrize("settings", [{}, {"ema": 0.9}, {"curriculum": (Stage(0.5, 8, 4),)}, {"mutation": (0.0, 0.5)}])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"ema": 0.9},
+        {"stages": HALVES},
+        {"stages": HALVES, "encoder_from": 1.0, "ema": 0.9},
+        {"stages": HALVES, "encoder_from": 0.6},
+        {"encoder_from": 0.2},
+        {"mutation": (0.0, 0.5)},
+        {"replacement": True},
+        {"model": {"code": "ce"}, "components": True},
+    ],
+    ids=lambda settings: " ".join(settings) or "plain",
+)
 def test_resumed_run_equals_uninterrupted(tmp_path, images, settings):
     train(tiny(**settings), images, tmp_path / "whole", CPU, quiet=True)
     train(tiny(**settings), images, tmp_path / "parts", CPU, after_step=stop_after(2), quiet=True)
@@ -197,16 +215,89 @@ def test_missing_gpu_is_said():
         pick_device("cuda")
 
 
-def test_schedule():
-    run = tiny(curriculum=(Stage(0.25, 8, 4), Stage(0.5, 12, 6)), warmup=10, learning_rate=1.0)
-    assert [stage(run, p) for p in (0, 0.24, 0.25, 0.5, 1)] == [(8, 4), (8, 4), (12, 6), (16, 8), (16, 8)]
-    assert learning_rate(run, 0, 0) == pytest.approx(0.1)
-    assert learning_rate(run, 20, 0.5) == pytest.approx(0.5)
-    assert learning_rate(run, 20, 1) == pytest.approx(0)
-    late = tiny(learning_rate=1.0, decay_from=0.6)
-    assert [learning_rate(late, 99, p) for p in (0.1, 0.6, 0.8, 1)] == pytest.approx([1, 1, 0.5, 0])
-    with pytest.raises(NcamError, match="decay_from is 1"):
-        tiny(decay_from=1.0)
+def test_schedule_by_progress():
+    parts = (Stage(0.25, 8, 4, rates=(1.0, 0.5)), Stage(0.5, 12, 6, batch=2), Stage(1.0, 16, 8, rates=(0.5, 0.0)))
+    run = tiny(stages=parts, warmup=10, learning_rate=1.0)
+    assert [schedule.stage(run, p).grid for p in (0, 0.24, 0.25, 0.5, 1)] == [8, 8, 12, 16, 16]
+    rates = [(0, 0.1), (0.125, 0.75), (0.25, 1), (0.4, 1), (0.5, 0.5), (0.75, 0.25), (1, 0)]
+    assert [schedule.learning_rate(run, 0 if p == 0 else 20, p) for p, _ in rates] == pytest.approx(
+        [r for _, r in rates]
+    )
+    assert schedule.learning_rate(tiny(learning_rate=1.0), 99, 0.25) == pytest.approx(0.75)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 7, 1000])
+def test_schedule_by_steps(steps):
+    """Every step belongs to a stage, in order; the last step is the last of the work."""
+    run = tiny(steps, stages=(Stage(0.3, 8, 4, batch=2), Stage(0.6, 12, 6), Stage(1.0, 16, 8)))
+    shares = [schedule.progress(run, step) for step in range(steps + 1)]
+    assert shares[0] >= 0
+    assert shares[-1] == 1
+    assert shares == sorted(set(shares))
+    assert schedule.ends(run)[-1] == steps
+    if steps == 1000:  # small grids cost less, so that they get more steps for their share of the work
+        counts = Counter(schedule.stage(run, share).grid for share in shares[:-1])
+        assert counts[8] > counts[12] > counts[16] / 1.4
+
+
+@pytest.mark.parametrize("stages", [(Stage(0.5, 8, 4),), (Stage(0.6, 8, 4), Stage(0.5, 8, 4), Stage(1.0, 8, 4))])
+def test_stages_that_leave_a_gap_are_refused(stages):
+    with pytest.raises(NcamError, match="the last at 1"):
+        tiny(stages=stages)
+
+
+def test_an_epoch_shows_every_image_once(images):
+    run = prepare(tiny(), images, CPU)
+    drawn = torch.cat([run.draw(5) for _ in range(12)])
+    for epoch in drawn.split(12):
+        assert epoch.sort().values.tolist() == list(range(12))
+    assert not torch.equal(drawn[:12], drawn[12:24])
+    few = datasets.Images("few", images.pixels[:3], images.names[:3])
+    assert prepare(tiny(), few, CPU).draw(8).bincount().tolist() in ([3, 3, 2], [3, 2, 3], [2, 3, 3])
+
+
+def test_fixed_convolutions_stay_and_then_learn(tmp_path, images):
+    states = []
+
+    def keep(run):
+        states.append({name: tensor.clone() for name, tensor in run.model.encoder.state_dict().items()})
+
+    train(tiny(8, encoder_from=0.5), images, tmp_path, CPU, quiet=True, after_step=keep)
+    moved = [
+        any(not torch.equal(a[name], b[name]) for name in a if name.startswith(("stem", "body")))
+        for a, b in itertools.pairwise(states)
+    ]
+    assert moved == [False] * 3 + [True] * 4
+    assert not torch.equal(states[0]["project.weight"], states[1]["project.weight"])
+
+
+def test_known_means_train_as_images_do(tmp_path, images):
+    """What is computed once is what would be computed every time."""
+    run = prepare(tiny(), images, CPU)
+    run.model.encoder.train_convolutions(False)
+    means = run.model.encoder.all_means(images.pixels)
+    torch.testing.assert_close(run.model.encoder(means), run.model.encoder(images.pixels))
+
+
+def test_the_leak_factor_begins_as_it_is_on_the_first_grid(images):
+    scaled = prepare(tiny(stages=(Stage(0.5, 8, 4), Stage(1.0, 16, 8))), images, CPU).model
+    assert (scaled.nca.leak() * scaled.leak_scale(8)).item() == pytest.approx(0.1)
+    plain = prepare(tiny(stages=(Stage(0.5, 8, 4), Stage(1.0, 16, 8)), scale_leak=False), images, CPU).model
+    assert plain.nca.leak().item() == pytest.approx(0.1)
+
+
+def test_components_spread_the_embedding_as_the_images_are_spread(images):
+    """Uncorrelated, of mean variance 1, and the first components weigh more, but less than their variance says."""
+    settings = tiny(model={"code": "ce", "embedding": 8}, components=True)
+    encoder = prepare(settings, images, CPU).model.encoder
+    embedding = encoder.project(encoder.means(images.pixels))
+    covariance = embedding.T.cov(correction=0)
+    variances = covariance.diagonal()
+    assert variances.mean().item() == pytest.approx(1, rel=1e-3)
+    assert (covariance - variances.diag()).abs().max() < 1e-3 * variances.max()
+    features = (encoder.means(images.pixels) - encoder.project.centre) * encoder.project.gain
+    spread = torch.linalg.svdvals(features)[:8] / len(images) ** 0.5
+    torch.testing.assert_close(variances / variances[0], spread / spread[0], rtol=1e-3, atol=1e-3)
 
 
 def test_a_finished_run_is_left_as_it_is(tmp_path, images):

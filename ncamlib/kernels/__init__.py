@@ -61,16 +61,18 @@ def rollout(
     steps: int,
     masks: Tensor | Fire | None = None,
     norm: bool = True,
+    wrap: bool = False,
     backend: str | None = None,
 ) -> Tensor:
     """`steps` steps of one automaton per sample; differentiable in state, weights and leak factor.
 
     state (B, C, H, W); leak: scalar tensor; masks: which cells fire, (T, B, 1, H, W) bool or a `Fire`
-    rule, None where all do -> (B, C, H, W). NcamError if the masks do not fit.
+    rule, None where all do; wrap: whether the grid wraps round, else zeros lie beyond its edge
+    -> (B, C, H, W). NcamError if the masks do not fit.
     """
     batch, _, *grid = state.shape
     shape = masks.seeds.shape if isinstance(masks, Fire) else None if masks is None else masks.shape
     if shape not in (None, (batch,), (steps, batch, 1, *grid)):
         raise NcamError(f"masks of shape {tuple(shape)} do not fit {steps} steps of a state {tuple(state.shape)}")
     module = {"reference": reference, "cpu": cpu, "triton": triton}[select_backend(state, steps, backend)]
-    return module.rollout(state, weights, leak, steps, masks, norm)
+    return module.rollout(state, weights, leak, steps, masks, norm, wrap)

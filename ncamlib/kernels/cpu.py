@@ -26,6 +26,7 @@ from ncamlib.kernels.reference import Weights
 SOURCE = Path(__file__).with_name("rollout.cpp")
 FLAGS = ["-O3", "-std=c++17", "-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math", "-shared", "-fPIC"]
 HIDDEN_MULTIPLE = 64
+ZEROS, WRAP, CONE = 0, 1, 2  # what lies beyond the edge, as `Shape` in rollout.cpp says
 
 
 class Unavailable(Exception):
@@ -99,7 +100,7 @@ def _firing(masks: Tensor | Fire | None) -> tuple:
 
 
 def _to_cells(image: Tensor) -> Tensor:
-    """(B, C, H, W) -> (B, H+2, W+2, C), a border of zeros around the cells."""
+    """(B, C, H, W) -> (B, H+2, W+2, C), a border of zeros around the cells; the kernel wraps it where asked."""
     return F.pad(image.permute(0, 2, 3, 1), (0, 0, 1, 1, 1, 1)).contiguous()
 
 
@@ -111,9 +112,9 @@ class _Rollout(torch.autograd.Function):
     """Saves the states only; everything else is computed again in backward."""
 
     @staticmethod
-    def forward(ctx, state, w1, b1, w2, b2, leak, steps, masks, norm, save):
+    def forward(ctx, state, w1, b1, w2, b2, leak, steps, masks, norm, edge, save):
         batch, channels, height, width = state.shape
-        shape = (ctypes.c_int * 6)(steps, batch, height, width, w1.shape[1], int(norm))
+        shape = (ctypes.c_int * 7)(steps, batch, height, width, w1.shape[1], int(norm), edge)
         states = state.new_empty(steps if save else min(steps, 2), batch, height + 2, width + 2, channels)
         result = torch.empty_like(states[0])
         states[0] = _to_cells(state)
@@ -145,15 +146,26 @@ class _Rollout(torch.autograd.Function):
             *(_pointer(t) for t in (*grads, grad_leak)),
             torch.get_num_threads(),
         )
-        return _to_image(cells), *grads, grad_leak.sum().to(leak.dtype).view_as(leak), None, None, None, None
+        return _to_image(cells), *grads, grad_leak.sum().to(leak.dtype).view_as(leak), None, None, None, None, None
 
 
 def rollout(
-    state: Tensor, weights: Weights, leak: Tensor, steps: int, masks: Tensor | Fire | None, norm: bool = True
+    state: Tensor,
+    weights: Weights,
+    leak: Tensor,
+    steps: int,
+    masks: Tensor | Fire | None,
+    norm: bool = True,
+    wrap: bool = False,
+    cone: bool = True,
 ) -> Tensor:
-    """As `reference.rollout`, float32, up to 32 channels; once differentiable."""
+    """As `reference.rollout`, float32, up to 32 channels; once differentiable.
+
+    `cone=False` computes every cell even where those that the seed cannot have reached are known to be alike.
+    """
     channels, hidden = state.shape[1], weights.w1.shape[1]
     wide = next(c for c in CHANNELS if c >= channels)
+    edge = ZEROS if not wrap else CONE if cone and not state.requires_grad else WRAP
     state, (w1, b1, w2, b2) = pad(state, weights, wide, hidden + -hidden % HIDDEN_MULTIPLE)
     if isinstance(masks, Fire):
         masks = masks._replace(seeds=masks.seeds.contiguous())
@@ -161,5 +173,5 @@ def rollout(
         masks = masks.to(torch.bool).contiguous()
     # Autograd is off inside Function.forward: whether to keep the states is decided here.
     save = torch.is_grad_enabled() and any(t.requires_grad for t in (state, w1, b1, w2, b2, leak))
-    result = _Rollout.apply(state, w1, b1, w2, b2, leak, steps, masks, norm, save)
+    result = _Rollout.apply(state, w1, b1, w2, b2, leak, steps, masks, norm, edge, save)
     return result[:, :channels]

@@ -23,12 +23,13 @@ class Weights(NamedTuple):
     b2: Tensor  # (B, C)
 
 
-def perceive(state: Tensor) -> Tensor:
-    """Identity, Sobel x and Sobel y of every channel, zero padded (section 3.4).
+def perceive(state: Tensor, wrap: bool = False) -> Tensor:
+    """Identity, Sobel x and Sobel y of every channel (section 3.4).
 
+    Beyond the edge lie zeros, or the opposite side where the grid wraps round.
     state (B, C, H, W) -> (B, 3C, H, W), in the order [identity, x, y], each C channels long.
     """
-    padded = F.pad(state, (1, 1, 1, 1))
+    padded = F.pad(state, (1, 1, 1, 1), "circular" if wrap else "constant")
     column = padded[:, :, :-2] + 2 * padded[:, :, 1:-1] + padded[:, :, 2:]
     row = padded[..., :-2] + 2 * padded[..., 1:-1] + padded[..., 2:]
     sobel_x = (column[..., 2:] - column[..., :-2]) / 8
@@ -42,13 +43,15 @@ def normalise(maps: Tensor) -> Tensor:
     return (maps - mean) * torch.rsqrt(variance + EPS)
 
 
-def step(state: Tensor, weights: Weights, leak: Tensor, mask: Tensor | None, norm: bool = True) -> Tensor:
+def step(
+    state: Tensor, weights: Weights, leak: Tensor, mask: Tensor | None, norm: bool = True, wrap: bool = False
+) -> Tensor:
     """One update of every cell that fires. Pure: nothing is drawn and nothing changed in place.
 
-    state (B, C, H, W); leak: scalar tensor; mask: (B, 1, H, W) bool or None (all cells fire)
-    -> the next state (B, C, H, W).
+    state (B, C, H, W); leak: scalar tensor; mask: (B, 1, H, W) bool or None (all cells fire); wrap: whether the
+    grid is a torus -> the next state (B, C, H, W).
     """
-    maps = perceive(state).flatten(2)  # (B, P, H*W)
+    maps = perceive(state, wrap).flatten(2)  # (B, P, H*W)
     if norm:
         maps = normalise(maps)
     hidden = torch.relu(torch.baddbmm(weights.b1.unsqueeze(2), weights.w1, maps))  # (B, K, H*W)
@@ -59,10 +62,16 @@ def step(state: Tensor, weights: Weights, leak: Tensor, mask: Tensor | None, nor
 
 
 def rollout(
-    state: Tensor, weights: Weights, leak: Tensor, steps: int, masks: Tensor | Fire | None, norm: bool = True
+    state: Tensor,
+    weights: Weights,
+    leak: Tensor,
+    steps: int,
+    masks: Tensor | Fire | None,
+    norm: bool = True,
+    wrap: bool = False,
 ) -> Tensor:
     """`steps` steps from `state`; masks (T, B, 1, H, W) bool, a rule, or None. -> (B, C, H, W)."""
     for t in range(steps):
         mask = masks.mask(t, *state.shape[2:]) if isinstance(masks, Fire) else None if masks is None else masks[t]
-        state = step(state, weights, leak, mask, norm)
+        state = step(state, weights, leak, mask, norm, wrap)
     return state

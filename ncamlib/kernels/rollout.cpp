@@ -13,8 +13,14 @@
 //     and a register tile's operands fit beside each other in the cache;
 //   * backward keeps nothing but the states and the statistics; p^ and h are computed again.
 //
-// Layout: states are cells-major with a border of zeros, [(H+2)*(W+2)][C], so one vector load
-// takes channels of one cell. Compiler vectors (`vector_size`) serve AVX-512, AVX2, SSE and NEON.
+// The light cone: information travels one cell a step. On a grid that wraps round, the cells that the seed
+// cannot have reached yet all see the same neighbourhood, so they hold one and the same state. While that lasts,
+// only the window around the seed is computed, and one cell, the corner, for all others; backward, the corner
+// stands for the sum of their gradients. It takes a start from a seed that needs no gradient, and cells
+// that all fire.
+//
+// Layout: states are cells-major with a border, [(H+2)*(W+2)][C], so one vector load takes channels of one
+// cell. The border holds zeros, or the opposite side where the grid wraps round. Compiler vectors (`vector_size`) serve AVX-512, AVX2, SSE and NEON.
 // Forward and backward share every helper, hence one file.
 
 #include <stddef.h>
@@ -113,7 +119,15 @@ struct Array {  // aligned, zero at first, owned
 };
 typedef Array<float> Buffer;
 
-struct Shape { int steps, batch, height, width, hidden, norm; };
+// edge: 0, zeros lie beyond it; 1, the grid wraps round; 2, it does, and the light cone may be used.
+struct Shape { int steps, batch, height, width, hidden, norm, edge; };
+
+// A rectangle of cells: rows y0 .. y1 - 1, columns x0 .. x1 - 1.
+struct Window {
+    int y0, y1, x0, x1;
+    int columns() const { return x1 - x0; }
+    int cells() const { return (y1 - y0) * (x1 - x0); }
+};
 
 // Which cells fire: bytes [T][B][H][W], or the generator of fire.py with a seed per sample, or
 // neither where all do. The seeds come as int64, as torch keeps them.
@@ -141,7 +155,8 @@ struct Kernel {
     Buffer w1t, w2t, p, h;
     Array<int> live;  // where the live cells are, in floats
     Array<uint8_t> drawn;  // a generated mask
-
+    static constexpr int ALL = -1;  // a radius: the whole grid
+    int support = ALL;              // radius of the window around the centre outside which x_0 is constant
 
     Kernel(const Shape& shape, const Weights& weights, float factor, const Fire& firing)
         : s(shape), w(weights), leak(factor), fire(firing), hidden(s.hidden), stride(s.width + 2),
@@ -152,6 +167,58 @@ struct Kernel {
             for (int c = 0; c < P; c++) w1t[(k / PANEL) * P * PANEL + c * PANEL + k % PANEL] = w.w1[k * P + c];
             for (int c = 0; c < C; c++) w2t[k * C + c] = w.w2[c * hidden + k];
         }
+    }
+
+    // Where a cell is in a padded array, in cells.
+    size_t at(int y, int x) const { return static_cast<size_t>(y + 1) * stride + x + 1; }
+
+    Window window(int r) const {
+        if (r == ALL) return {0, s.height, 0, s.width};
+        const int y = s.height / 2, x = s.width / 2;
+        return {y - r, y + r + 1, x - r, x + r + 1};
+    }
+
+    // Calls f(cell) for every cell of one window that is not in another within it.
+    template <class F>
+    void between(const Window& in, const Window& out, F f) const {
+        for (int y = out.y0; y < out.y1; y++)
+            for (int x = out.x0; x < out.x1; x++) {
+                if (y >= in.y0 && y < in.y1 && x == in.x0) x = in.x1;
+                if (x < out.x1) f(at(y, x));
+            }
+    }
+
+    bool fits(int r) const { return 2 * r + 1 < s.height && 2 * r + 1 < s.width; }
+
+    // The radius of the window that step t changes in its own way, ALL where no cone is left.
+    int radius(int t) const {
+        const int r = support + t + 1;
+        return support != ALL && fits(r) ? r : ALL;
+    }
+
+    void find_support(const float* x) {
+        support = ALL;
+        if (s.edge != 2 || fire.masks || fire.seeds) return;
+        support = 0;
+        for (int y = 0; y < s.height; y++)
+            for (int i = 0; i < s.width; i++)
+                if (memcmp(x + at(y, i) * C, x + at(0, 0) * C, C * 4)) {
+                    const int dy = y - s.height / 2, dx = i - s.width / 2;
+                    const int far = (dy < 0 ? -dy : dy) > (dx < 0 ? -dx : dx) ? dy : dx;
+                    if ((far < 0 ? -far : far) > support) support = far < 0 ? -far : far;
+                }
+    }
+
+    // Where the grid wraps round, makes the border of a padded array of n floats a cell the opposite side.
+    void wrap(float* x, int n) const {
+        if (!s.edge) return;
+        const size_t row = static_cast<size_t>(stride) * n, cell = static_cast<size_t>(n) * 4;
+        for (int y = 1; y <= s.height; y++) {
+            memcpy(x + y * row, x + y * row + s.width * n, cell);
+            memcpy(x + (y + 1) * row - n, x + y * row + n, cell);
+        }
+        memcpy(x, x + s.height * row, row * 4);
+        memcpy(x + (s.height + 1) * row, x + row, row * 4);
     }
 
     // Calls f(c, v) with vectors v of p = [x, Sobel_x x, Sobel_y x], for the cell at x.
@@ -173,14 +240,16 @@ struct Kernel {
     // Mean and reciprocal deviation of the P perceived maps. Sums are taken row by row about the
     // mean so far and merged in double as in Chan et al.: E[x^2] - E[x]^2 would cancel when a
     // channel is far from zero.
-    void statistics(const float* x, float* mean, float* scale) const {
+    void statistics(const float* x, int r, float* mean, float* scale) const {
+        const Window in = window(r);
+        const int width = in.columns();
         double m[P] = {}, m2[P] = {};
         alignas(64) float about[P], sum[P], square[P];
-        perceive(x + (stride + 1) * C, [&](int c, Vec v) { store(about + c, v); });
-        for (int y = 0; y < s.height; y++) {
-            const float* cell = x + (static_cast<size_t>(y + 1) * stride + 1) * C;
+        perceive(x + at(in.y0, in.x0) * C, [&](int c, Vec v) { store(about + c, v); });
+        for (int y = 0; y < in.y1 - in.y0; y++) {
+            const float* cell = x + at(in.y0 + y, in.x0) * C;
             Vec total[P / LANES] = {}, squares[P / LANES] = {};
-            for (int i = 0; i < s.width; i++)
+            for (int i = 0; i < width; i++)
                 perceive(cell + i * C, [&](int c, Vec v) {
                     const Vec d = v - load(about + c);
                     total[c / LANES] += d;
@@ -189,10 +258,19 @@ struct Kernel {
             for (int c = 0; c < P; c += LANES)
                 store(sum + c, total[c / LANES]), store(square + c, squares[c / LANES]);
             for (int c = 0; c < P; c++) {
-                const double row = sum[c] / s.width, d = about[c] + row - m[c];
+                const double row = sum[c] / width, d = about[c] + row - m[c];
                 m[c] += d / (y + 1);
-                m2[c] += square[c] - row * sum[c] + d * d * s.width * y / (y + 1.0);
+                m2[c] += square[c] - row * sum[c] + d * d * width * y / (y + 1.0);
                 about[c] = static_cast<float>(m[c]);
+            }
+        }
+        if (r != ALL) {  // all cells outside are alike: a group of one value, and of no slope
+            const double inside = in.cells(), rest = cells - inside;
+            const float* corner = x + at(0, 0) * C;
+            for (int c = 0; c < P; c++) {
+                const double d = (c < C ? corner[c] : 0) - m[c];
+                m[c] += d * rest / cells;
+                m2[c] += d * d * inside * rest / cells;
             }
         }
         for (int c = 0; c < P; c++) {
@@ -210,19 +288,32 @@ struct Kernel {
         return drawn;
     }
 
-    int gather(const uint8_t* mask) {
-        int n = 0, i = 0;
-        for (int y = 0; y < s.height; y++)
-            for (int x = 0; x < s.width; x++, i++) {
-                live[n] = ((y + 1) * stride + x + 1) * C;
-                n += !mask || mask[i];  // no branch: whether a cell fires cannot be predicted
+    int gather(const uint8_t* mask, int r) {
+        const Window in = window(r);
+        int n = 0;
+        if (r != ALL) live[n++] = at(0, 0) * C;  // for all cells outside
+        for (int y = in.y0; y < in.y1; y++)
+            for (int x = in.x0; x < in.x1; x++) {
+                live[n] = at(y, x) * C;
+                n += !mask || mask[y * s.width + x];  // no branch: whether a cell fires cannot be predicted
             }
         return n;
     }
 
-    // Copies what the update does not write: the cells that do not fire, and the border.
-    void keep(const float* x, float* y, bool sparse) const {
-        if (sparse) return static_cast<void>(memcpy(y, x, state_size * 4));
+    // Completes y, of which the update wrote the live cells. Cells that do not fire were copied before.
+    void finish(float* y, int r, bool last) const {
+        if (r != ALL) {
+            const auto as_corner = [&](size_t cell) {
+                if (cell != at(0, 0)) memcpy(y + cell * C, y + at(0, 0) * C, C * 4);
+            };
+            if (!last && fits(r + 2)) {  // the next step looks no further than this, and around the corner
+                between(window(r), window(r + 2), as_corner);
+                for (int i = 0; i < 9; i++) as_corner(at(i / 3 - 1, i % 3 - 1));
+                return;
+            }
+            between(window(r), window(ALL), as_corner);
+        }
+        if (s.edge) return wrap(y, C);
         const size_t row = static_cast<size_t>(stride) * C;
         memset(y, 0, row * 4);
         memset(y + state_size - row, 0, row * 4);
@@ -247,14 +338,17 @@ struct Kernel {
     }
 
     void forward(float* states, size_t step_size, float* stats, float* result, bool save) {
+        wrap(states, C);
+        find_support(states);
         for (int t = 0; t < s.steps; t++) {
             const float* x = states + (save ? t : t & 1) * step_size;
             float* y = t + 1 == s.steps ? result : states + (save ? t + 1 : (t + 1) & 1) * step_size;
             float *mean = stats + (save ? static_cast<size_t>(t) * s.batch * 2 * P : 0), *rstd = mean + P;
-            if (s.norm) statistics(x, mean, rstd);
+            const int r = radius(t);
+            if (s.norm) statistics(x, r, mean, rstd);
             const uint8_t* fires = mask(t);
-            keep(x, y, fires);
-            const int n = gather(fires);
+            if (fires) memcpy(y, x, state_size * 4);
+            const int n = gather(fires, r);
             for (int i = 0; i < n; i += TILE) {
                 const int m = n - i < TILE ? n - i : TILE;
                 const int* at = live + i;
@@ -269,19 +363,24 @@ struct Kernel {
                         });
                 }
             }
+            finish(y, r, t + 1 == s.steps);
         }
     }
 
-    // grad: d loss / d x_T on entry, d loss / d x_0 on return (padded, border ignored).
+    // grad: d loss / d x_T on entry, d loss / d x_0 on return (padded, border ignored); after a light cone only
+    // the sum of the latter has a meaning.
     // gw1 .. gb2 receive the gradients of this sample's weights, *gleak that of the leak factor.
     void backward(const float* states, size_t step_size, const float* stats, float* grad,
                   float* gw1, float* gb1, float* gw2, float* gb2, double* gleak) {
         Backward b(*this);
+        find_support(states);
         for (int t = s.steps - 1; t >= 0; t--) {
             const float* x = states + t * step_size;
             const float *mean = stats + static_cast<size_t>(t) * s.batch * 2 * P, *rstd = mean + P;
             const uint8_t* fires = mask(t);
-            const int n = gather(fires);
+            const int r = radius(t);
+            if (r != ALL && (t + 1 == s.steps || radius(t + 1) == ALL)) b.collapse(grad, r);
+            const int n = gather(fires, r);
             b.start_step(fires);
             for (int i = 0; i < n; i += TILE) {
                 const int m = n - i < TILE ? n - i : TILE;
@@ -289,7 +388,7 @@ struct Kernel {
                 normalised(x, at, m, mean, rstd);
                 b.tile(grad, at, m);
             }
-            b.finish_step(x, mean, rstd, grad);
+            b.finish_step(x, r, mean, rstd, grad);
         }
         b.write(gw1, gb1, gw2, gb2, gleak);
     }
@@ -367,13 +466,28 @@ struct Kernel {
             }
         }
 
-        void finish_step(const float* x, const float* mean, const float* rstd, float* grad) {
+        // The light cone begins: the corner's gradient becomes the sum of all outside radius r.
+        void collapse(float* grad, int r) const {
+            float* const corner = grad + f.at(0, 0) * C;
+            Vec sum_outside[C / LANES] = {};
+            f.between(f.window(r), f.window(ALL), [&](size_t cell) {
+                for (int c = 0; c < C; c += LANES) sum_outside[c / LANES] += load(grad + cell * C + c);
+            });
+            for (int c = 0; c < C; c += LANES) store(corner + c, sum_outside[c / LANES]);
+        }
+
+        void finish_step(const float* x, int r, const float* mean, const float* rstd, float* grad) {
             move(dw1, all_w1, P * hidden);
             move(db1, all_b1, hidden);
             move(dw2, all_w2, hidden * C);
             move(db2, all_b2, C);
-            if (f.s.norm) norm_gradient(x, mean, rstd);
-            state_gradient(grad);
+            if (f.s.norm) norm_gradient(x, r, mean, rstd);
+            if (r == ALL) {
+                f.wrap(dp, P);
+                state_gradient(grad, f.window(ALL), [](int, Vec) {});
+            } else {
+                cone_gradient(grad, r);
+            }
         }
 
         // to += from, from = 0: steps are summed apart from cells, which keeps the rounding small.
@@ -382,28 +496,31 @@ struct Kernel {
                 store(to + i, load(to + i) + load(from + i)), store(from + i, Vec{});
         }
 
-        // d p = rstd (d p^ - mean(d p^) - p^ mean(d p^ p^)), in place.
-        void norm_gradient(const float* x, const float* mean, const float* rstd) {
+        // d p = rstd (d p^ - mean(d p^) - p^ mean(d p^ p^)), in place; n of it for n cells in one.
+        void norm_gradient(const float* x, int r, const float* mean, const float* rstd) {
+            const Window in = f.window(r);
             const Vec inverse = splat(1.0f / f.cells);
             for (Vec& v : sum) v *= inverse;
             for (Vec& v : product) v *= inverse;
-            for (int y = 0; y < f.s.height; y++)
-                for (int i = 0; i < f.s.width; i++) {
-                    const size_t cell = static_cast<size_t>(y + 1) * f.stride + i + 1;
-                    float* d = dp + cell * P;
-                    f.perceive(x + cell * C, [&](int c, Vec v) {
-                        const Vec scale = load(rstd + c), normal = (v - load(mean + c)) * scale;
-                        store(d + c, scale * (load(d + c) - sum[c / LANES] - normal * product[c / LANES]));
-                    });
-                }
+            const auto cell = [&](size_t i, Vec n) {
+                float* d = dp + i * P;
+                f.perceive(x + i * C, [&](int c, Vec v) {
+                    const Vec scale = load(rstd + c), normal = (v - load(mean + c)) * scale;
+                    store(d + c, scale * (load(d + c) - n * (sum[c / LANES] + normal * product[c / LANES])));
+                });
+            };
+            if (r != ALL) cell(f.at(0, 0), splat(f.cells - in.cells()));
+            for (int y = in.y0; y < in.y1; y++)
+                for (int i = in.x0; i < in.x1; i++) cell(f.at(y, i), splat(1));
         }
 
-        // grad += [identity, Sobel_x, Sobel_y]^T dp
-        void state_gradient(float* grad) const {
+        // grad += [identity, Sobel_x, Sobel_y]^T dp in a window; seen(c, v) gets the Sobel filters' part.
+        template <class F>
+        void state_gradient(float* grad, const Window& in, F seen) const {
             const int r = f.stride * P;
-            for (int y = 0; y < f.s.height; y++)
-                for (int i = 0; i < f.s.width; i++) {
-                    const size_t cell = static_cast<size_t>(y + 1) * f.stride + i + 1;
+            for (int y = in.y0; y < in.y1; y++)
+                for (int i = in.x0; i < in.x1; i++) {
+                    const size_t cell = f.at(y, i);
                     float* out = grad + cell * C;
                     for (int c = 0; c < C; c += LANES) {
                         const float *d = dp + cell * P + c, *a = d + C, *b = d + 2 * C;
@@ -412,8 +529,26 @@ struct Kernel {
                                   gy = (load(b - r - P) - load(b + r - P)) + (load(b - r + P) - load(b + r + P)),
                                   sobel = splat(0.125f) * ((gx + gy) + (dx + dx) + (dy + dy));
                         store(out + c, load(out + c) + load(d) + sobel);
+                        seen(c, sobel);
                     }
                 }
+        }
+
+        // The same within the cone, which is narrower one step down: the ring that leaves the window joins the
+        // corner's sum. Over a torus the Sobel filters' part adds up to nothing, so outside it is minus inside.
+        void cone_gradient(float* grad, int r) const {
+            const Window in = f.window(r);
+            Vec rest[C / LANES];
+            for (int c = 0; c < C; c += LANES) rest[c / LANES] = load(dp + f.at(0, 0) * P + c);
+            for (int y = in.y0; y < in.y1; y++) {
+                const bool whole = y == in.y0 || y == in.y1 - 1;
+                for (int i = in.x0; i < in.x1; i += whole ? 1 : 2 * r)
+                    for (int c = 0; c < C; c += LANES)
+                        rest[c / LANES] += load(grad + f.at(y, i) * C + c) + load(dp + f.at(y, i) * P + c);
+            }
+            state_gradient(grad, f.window(r - 1), [&](int c, Vec v) { rest[c / LANES] -= v; });
+            float* const corner = grad + f.at(0, 0) * C;
+            for (int c = 0; c < C; c += LANES) store(corner + c, load(corner + c) + rest[c / LANES]);
         }
 
         void write(float* gw1, float* gb1, float* gw2, float* gb2, double* gleak) const {
@@ -475,13 +610,13 @@ void backward_all(const Shape& s, const float* states, const float* stats, float
 
 extern "C" {
 
-// shape: steps, batch, height, width, hidden, norm. channels: 16 or 32; hidden: a multiple of PANEL.
+// shape: steps, batch, height, width, hidden, norm, edge (see Shape). channels: 16 or 32; hidden: a multiple of PANEL.
 // states: [save ? steps : 2][batch][(H+2)(W+2)][C], the first filled, its border zero; result: one more.
 // stats: [save ? steps : 1][batch][2][3C]. masks, seeds, limit and start: see Fire.
 void ncam_forward(const int* shape, int channels, float* states, float* stats, float* result, const float* w1,
                   const float* b1, const float* w2, const float* b2, float leak, const uint8_t* masks,
                   const int64_t* seeds, uint32_t limit, int start, int save, int threads) {
-    const Shape s{shape[0], shape[1], shape[2], shape[3], shape[4], shape[5]};
+    const Shape s{shape[0], shape[1], shape[2], shape[3], shape[4], shape[5], shape[6]};
     (channels == 16 ? forward_all<16> : forward_all<32>)(s, states, stats, result, {w1, b1, w2, b2}, leak,
                                                          {masks, seeds, limit, start}, save != 0, threads);
 }
@@ -491,7 +626,7 @@ void ncam_backward(const int* shape, int channels, const float* states, const fl
                    const float* w1, const float* b1, const float* w2, const float* b2, float leak,
                    const uint8_t* masks, const int64_t* seeds, uint32_t limit, int start, float* gw1, float* gb1,
                    float* gw2, float* gb2, double* gleak, int threads) {
-    const Shape s{shape[0], shape[1], shape[2], shape[3], shape[4], shape[5]};
+    const Shape s{shape[0], shape[1], shape[2], shape[3], shape[4], shape[5], shape[6]};
     (channels == 16 ? backward_all<16> : backward_all<32>)(s, states, stats, grad, {w1, b1, w2, b2}, leak,
                                                            {masks, seeds, limit, start}, gw1, gb1, gw2, gb2,
                                                            gleak, threads);

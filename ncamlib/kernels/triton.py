@@ -86,9 +86,18 @@ class _Plan:
     """The buffers and launch loops of one rollout shape."""
 
     def __init__(
-        self, shape: torch.Size, hidden: int, steps: int, norm: bool, fire: Firing, dot: str, save: bool, device
+        self,
+        shape: torch.Size,
+        hidden: int,
+        steps: int,
+        norm: bool,
+        wrap: bool,
+        fire: Firing,
+        dot: str,
+        save: bool,
+        device: torch.device,
     ):
-        self.shape, self.hidden, self.steps, self.norm = shape, hidden, steps, norm
+        self.shape, self.hidden, self.steps, self.norm, self.wrap = shape, hidden, steps, norm, wrap
         self.fire, self.dot, self.save, self.device = fire, dot, save, device
         batch, channels, height, width = shape
         cells = height * width
@@ -139,13 +148,14 @@ class _Plan:
             x, y = (i, i + 1) if self.save else (i & 1, (i + 1) & 1)
             if self.norm:
                 code.statistics[(batch, self.chunks)](
-                    self.states[x], self.parts, height, width, channels, self.chunk, self.chunks, t.statistics[0],
+                    self.states[x], self.parts, height, width, channels, self.wrap, self.chunk, self.chunks,
+                    t.statistics[0],
                     num_warps=t.statistics[1],
                 )  # fmt: skip
             code.forward_step[(batch, self.forward_programs)](
                 self.states[x], self.states[y], *self.firing_at(i), *self.weights, self.parts,
                 self.stats[i if self.save else 0], height, width, channels, self.hidden,
-                NORM=self.norm, FIRE=self.fire.kind, DOT=self.dot, CHUNK=self.chunk, NS=self.chunks,
+                NORM=self.norm, WRAP=self.wrap, FIRE=self.fire.kind, DOT=self.dot, CHUNK=self.chunk, NS=self.chunks,
                 NSP=_power_of_two(self.chunks), BM=t.forward[0], SPAN=self.forward_span,
                 num_warps=t.forward[1], num_stages=t.forward[2],
             )  # fmt: skip
@@ -160,14 +170,14 @@ class _Plan:
         for i in reversed(range(self.steps)):
             code.backward_update[(batch, self.update_programs)](
                 self.states[i], self.g, self.dp, *self.firing_at(i), w1, b1, w2, leak, self.stats[i], *self.sums,
-                self.means, plane, height, width, channels, self.hidden, NORM=self.norm, FIRE=self.fire.kind,
-                DOT=self.dot, NA=self.update_programs, BM=t.update[0], SPAN=self.update_span,
+                self.means, plane, height, width, channels, self.hidden, NORM=self.norm, WRAP=self.wrap,
+                FIRE=self.fire.kind, DOT=self.dot, NA=self.update_programs, BM=t.update[0], SPAN=self.update_span,
                 num_warps=t.update[1], num_stages=t.update[2],
             )  # fmt: skip
             code.backward_perceive[(batch, _ceil(height * width, t.perceive[0]))](
                 self.states[i], self.g, self.dp, self.stats[i], self.means, plane, height, width, channels,
-                NORM=self.norm, NA=self.update_programs, NAP=_power_of_two(self.update_programs), BM=t.perceive[0],
-                num_warps=t.perceive[1],
+                NORM=self.norm, WRAP=self.wrap, NA=self.update_programs, NAP=_power_of_two(self.update_programs),
+                BM=t.perceive[0], num_warps=t.perceive[1],
             )  # fmt: skip
         dw1, db1, dw2, db2 = (s.sum(1) for s in self.sums)  # over the programs, in a fixed order
         self.grads = (dw1, db1, leak * dw2, leak * db2, (dw2 * w2).sum() + (db2 * b2).sum())
@@ -203,12 +213,12 @@ class _Rollout(torch.autograd.Function):
     """Saves states and statistics; everything else is computed again in backward."""
 
     @staticmethod
-    def forward(ctx, state, w1, b1, w2, b2, leak, steps, masks, norm, dot, save):
+    def forward(ctx, state, w1, b1, w2, b2, leak, steps, masks, norm, wrap, dot, save):
         batch, channels, height, width = state.shape
         graph = save and state.is_cuda and os.environ.get("NCAM_CUDA_GRAPH", "1") != "0"
         rule = isinstance(masks, Fire)
         fire = Firing(GENERATED, masks.limit, masks.start) if rule else Firing(0 if masks is None else EXPLICIT)
-        key = (state.shape, w1.shape[1], steps, norm, fire, dot, save, state.device)
+        key = (state.shape, w1.shape[1], steps, norm, wrap, fire, dot, save, state.device)
         plan = _PLANS.get(key) if graph else None
         if plan is None:
             plan = _Plan(*key)
@@ -242,11 +252,17 @@ class _Rollout(torch.autograd.Function):
         plan.g.view(batch, height, width, channels).copy_(grad.permute(0, 2, 3, 1))
         plan.run("backward", ctx.graph)
         state = plan.g.view(batch, height, width, channels).permute(0, 3, 1, 2).contiguous()
-        return state, *(g.clone() for g in plan.grads), None, None, None, None, None
+        return state, *(g.clone() for g in plan.grads), None, None, None, None, None, None
 
 
 def rollout(
-    state: Tensor, weights: Weights, leak: Tensor, steps: int, masks: Tensor | Fire | None, norm: bool = True
+    state: Tensor,
+    weights: Weights,
+    leak: Tensor,
+    steps: int,
+    masks: Tensor | Fire | None,
+    norm: bool = True,
+    wrap: bool = False,
 ) -> Tensor:
     """As `reference.rollout`, float32, up to 32 channels and 256 hidden units; once differentiable.
 
@@ -261,4 +277,4 @@ def rollout(
     state, (w1, b1, w2, b2) = pad(state, weights, wide, max(16, _power_of_two(hidden)))
     # Autograd is off inside Function.forward: whether to keep the states is decided here.
     save = torch.is_grad_enabled() and any(t.requires_grad for t in (state, w1, b1, w2, b2, leak))
-    return _Rollout.apply(state, w1, b1, w2, b2, leak, steps, masks, norm, dot, save)[:, :channels]
+    return _Rollout.apply(state, w1, b1, w2, b2, leak, steps, masks, norm, wrap, dot, save)[:, :channels]

@@ -20,8 +20,8 @@ def add_share(dw_ptr, dw, w_ptr, db, means_ptr, C: constexpr, NORM: constexpr):
 def backward_update(
     x_ptr, g_ptr, dp_ptr, fire_ptr, turn, limit, w1_ptr, b1_ptr, w2_ptr, leak_ptr, stats_ptr,
     dw1_ptr, db1_ptr, dw2_ptr, db2_ptr, means_ptr, plane,
-    H: constexpr, W: constexpr, C: constexpr, K: constexpr, NORM: constexpr, FIRE: constexpr, DOT: constexpr,
-    NA: constexpr, BM: constexpr, SPAN: constexpr,
+    H: constexpr, W: constexpr, C: constexpr, K: constexpr, NORM: constexpr, WRAP: constexpr,
+    FIRE: constexpr, DOT: constexpr, NA: constexpr, BM: constexpr, SPAN: constexpr,
 ):  # fmt: skip
     """Recompute h; weight gradients, and the gradient of p^ as three planes [B, HW, C].
 
@@ -51,7 +51,7 @@ def backward_update(
             g = tl.where(fires(fire_ptr, b, cell, turn, limit, HW, FIRE)[:, None], g, 0.0)
         db2 += g
         g = operand(g, DOT)
-        p0, p1, p2 = perceive(base, cell, ch, H, W, C)
+        p0, p1, p2 = perceive(base, cell, ch, H, W, C, WRAP)
         if NORM:
             p0, p1, p2 = (p0 - mu0) * rs0, (p1 - mu1) * rs1, (p2 - mu2) * rs2
         p0, p1, p2 = operand(p0, DOT), operand(p1, DOT), operand(p2, DOT)
@@ -97,14 +97,15 @@ def norm_backward(means_ptr, stats_ptr, b, ch, F: constexpr, HW: constexpr, C: c
 @triton.jit
 def backward_perceive(
     x_ptr, g_ptr, dp_ptr, stats_ptr, means_ptr, plane,
-    H: constexpr, W: constexpr, C: constexpr, NORM: constexpr, NA: constexpr, NAP: constexpr, BM: constexpr,
+    H: constexpr, W: constexpr, C: constexpr, NORM: constexpr, WRAP: constexpr,
+    NA: constexpr, NAP: constexpr, BM: constexpr,
 ):  # fmt: skip
     """Adds [identity, Sobel_x, Sobel_y]^T dp to g, in place: g is read at the own cell only.
 
-    The Sobel stencils are odd, so under zero padding their adjoint is their negative. Where the norm
-    subtracts a multiple of p, Sobel^T Sobel x is a 5x5 stencil of x with corrections at the border:
+    The Sobel stencils are odd, so with zeros beyond the edge or on a torus their adjoint is their negative. Where
+    the norm subtracts a multiple of p, Sobel^T Sobel x is a 5x5 stencil of x with corrections at the border:
     with S = tridiag(1, 2, 1) and D = tridiag(-1, 0, 1), S^2 = (1, 4, 6 - edge, 4, 1) and
-    D^T D = (-1, 0, 2 - edge, 0, -1).
+    D^T D = (-1, 0, 2 - edge, 0, -1). A torus has no edge, and Sobel^T 1 is zero there.
     """
     b = tl.program_id(0).to(tl.int64)
     HW: constexpr = H * W
@@ -112,31 +113,32 @@ def backward_perceive(
     r, c = cell // W, cell % W
     d0 = dp_ptr + b * (HW * C)
     d1, d2 = d0 + plane, d0 + 2 * plane
-    dx = neighbour(d0, r, c, ch, 0, 0, H, W, C)
-    ax = neighbour(d1, r, c, ch, -1, -1, H, W, C) - neighbour(d1, r, c, ch, -1, 1, H, W, C)
-    ax += neighbour(d1, r, c, ch, 1, -1, H, W, C) - neighbour(d1, r, c, ch, 1, 1, H, W, C)
-    ax += 2.0 * (neighbour(d1, r, c, ch, 0, -1, H, W, C) - neighbour(d1, r, c, ch, 0, 1, H, W, C))
-    ay = neighbour(d2, r, c, ch, -1, -1, H, W, C) - neighbour(d2, r, c, ch, 1, -1, H, W, C)
-    ay += neighbour(d2, r, c, ch, -1, 1, H, W, C) - neighbour(d2, r, c, ch, 1, 1, H, W, C)
-    ay += 2.0 * (neighbour(d2, r, c, ch, -1, 0, H, W, C) - neighbour(d2, r, c, ch, 1, 0, H, W, C))
+    dx = neighbour(d0, r, c, ch, 0, 0, H, W, C, WRAP)
+    ax = neighbour(d1, r, c, ch, -1, -1, H, W, C, WRAP) - neighbour(d1, r, c, ch, -1, 1, H, W, C, WRAP)
+    ax += neighbour(d1, r, c, ch, 1, -1, H, W, C, WRAP) - neighbour(d1, r, c, ch, 1, 1, H, W, C, WRAP)
+    ax += 2.0 * (neighbour(d1, r, c, ch, 0, -1, H, W, C, WRAP) - neighbour(d1, r, c, ch, 0, 1, H, W, C, WRAP))
+    ay = neighbour(d2, r, c, ch, -1, -1, H, W, C, WRAP) - neighbour(d2, r, c, ch, 1, -1, H, W, C, WRAP)
+    ay += neighbour(d2, r, c, ch, -1, 1, H, W, C, WRAP) - neighbour(d2, r, c, ch, 1, 1, H, W, C, WRAP)
+    ay += 2.0 * (neighbour(d2, r, c, ch, -1, 0, H, W, C, WRAP) - neighbour(d2, r, c, ch, 1, 0, H, W, C, WRAP))
     if NORM:
         scale0, shift0, slope0 = norm_backward(means_ptr, stats_ptr, b, ch, 0, HW, C, NA, NAP)
         scale1, shift1, slope1 = norm_backward(means_ptr, stats_ptr, b, ch, 1, HW, C, NA, NAP)
         scale2, shift2, slope2 = norm_backward(means_ptr, stats_ptr, b, ch, 2, HW, C, NA, NAP)
         base = x_ptr + b * (HW * C)
-        edge_r = (r == 0).to(tl.float32) + (r == H - 1).to(tl.float32)
-        edge_c = (c == 0).to(tl.float32) + (c == W - 1).to(tl.float32)
+        top, bottom = ((r == 0) & (not WRAP)).to(tl.float32), ((r == H - 1) & (not WRAP)).to(tl.float32)
+        left, right = ((c == 0) & (not WRAP)).to(tl.float32), ((c == W - 1) & (not WRAP)).to(tl.float32)
+        edge_r, edge_c = top + bottom, left + right
         xx, yy = tl.zeros([BM, C], tl.float32), tl.zeros([BM, C], tl.float32)
         for d in tl.static_range(-2, 3):
             s_r = (6.0 - edge_r) if d == 0 else (edge_r * 0.0 + (1.0 if (d == 2 or d == -2) else 4.0))
             s_c = (6.0 - edge_c) if d == 0 else (edge_c * 0.0 + (1.0 if (d == 2 or d == -2) else 4.0))
-            along = neighbour(base, r, c, ch, d, -2, H, W, C) + neighbour(base, r, c, ch, d, 2, H, W, C)
-            xx += s_r[:, None] * ((2.0 - edge_c)[:, None] * neighbour(base, r, c, ch, d, 0, H, W, C) - along)
-            along = neighbour(base, r, c, ch, -2, d, H, W, C) + neighbour(base, r, c, ch, 2, d, H, W, C)
-            yy += s_c[:, None] * ((2.0 - edge_r)[:, None] * neighbour(base, r, c, ch, 0, d, H, W, C) - along)
-        ones_x = ((4.0 - edge_r) * ((c > 0).to(tl.float32) - (c < W - 1).to(tl.float32)))[:, None]  # 8 Sobel_x^T 1
-        ones_y = ((4.0 - edge_c) * ((r > 0).to(tl.float32) - (r < H - 1).to(tl.float32)))[:, None]
-        dx = scale0 * dx - shift0 - slope0 * neighbour(base, r, c, ch, 0, 0, H, W, C)
+            along = neighbour(base, r, c, ch, d, -2, H, W, C, WRAP) + neighbour(base, r, c, ch, d, 2, H, W, C, WRAP)
+            xx += s_r[:, None] * ((2.0 - edge_c)[:, None] * neighbour(base, r, c, ch, d, 0, H, W, C, WRAP) - along)
+            along = neighbour(base, r, c, ch, -2, d, H, W, C, WRAP) + neighbour(base, r, c, ch, 2, d, H, W, C, WRAP)
+            yy += s_c[:, None] * ((2.0 - edge_r)[:, None] * neighbour(base, r, c, ch, 0, d, H, W, C, WRAP) - along)
+        ones_x = ((4.0 - edge_r) * (right - left))[:, None]  # 8 Sobel_x^T 1
+        ones_y = ((4.0 - edge_c) * (bottom - top))[:, None]
+        dx = scale0 * dx - shift0 - slope0 * neighbour(base, r, c, ch, 0, 0, H, W, C, WRAP)
         ax = scale1 * ax - shift1 * ones_x - slope1 * 0.125 * xx
         ay = scale2 * ay - shift2 * ones_y - slope2 * 0.125 * yy
     out = g_ptr + b * (HW * C) + cell[:, None] * C + ch[None, :]

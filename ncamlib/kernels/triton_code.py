@@ -62,22 +62,27 @@ def fires(ptr, b, cell, turn, limit, HW: constexpr, FIRE: constexpr):
 
 
 @triton.jit
-def neighbour(base, r, c, ch, DR: constexpr, DC: constexpr, H: constexpr, W: constexpr, C: constexpr):
-    """The cells one offset away, [cells, C]; zero beyond the border."""
+def neighbour(
+    base, r, c, ch, DR: constexpr, DC: constexpr, H: constexpr, W: constexpr, C: constexpr, WRAP: constexpr
+):  # fmt: skip
+    """The cells at most two away, [cells, C]; beyond the border zero, or the opposite side."""
+    if WRAP:
+        offset = ((r + DR + 2 * H) % H * W + (c + DC + 2 * W) % W) * C
+        return tl.load(base + offset[:, None] + ch[None, :])
     inside = (r + DR >= 0) & (r + DR < H) & (c + DC >= 0) & (c + DC < W)
     offset = ((r + DR) * W + (c + DC)) * C
     return tl.load(base + offset[:, None] + ch[None, :], mask=inside[:, None], other=0.0)
 
 
 @triton.jit
-def perceive(base, cell, ch, H: constexpr, W: constexpr, C: constexpr):
+def perceive(base, cell, ch, H: constexpr, W: constexpr, C: constexpr, WRAP: constexpr):
     """The three maps of a tile of cells. Differences come first: exact for a constant offset."""
     r, c = cell // W, cell % W
-    down = neighbour(base, r, c, ch, 1, 1, H, W, C) - neighbour(base, r, c, ch, -1, -1, H, W, C)
-    up = neighbour(base, r, c, ch, -1, 1, H, W, C) - neighbour(base, r, c, ch, 1, -1, H, W, C)
-    dx = neighbour(base, r, c, ch, 0, 1, H, W, C) - neighbour(base, r, c, ch, 0, -1, H, W, C)
-    dy = neighbour(base, r, c, ch, 1, 0, H, W, C) - neighbour(base, r, c, ch, -1, 0, H, W, C)
-    x = neighbour(base, r, c, ch, 0, 0, H, W, C)
+    down = neighbour(base, r, c, ch, 1, 1, H, W, C, WRAP) - neighbour(base, r, c, ch, -1, -1, H, W, C, WRAP)
+    up = neighbour(base, r, c, ch, -1, 1, H, W, C, WRAP) - neighbour(base, r, c, ch, 1, -1, H, W, C, WRAP)
+    dx = neighbour(base, r, c, ch, 0, 1, H, W, C, WRAP) - neighbour(base, r, c, ch, 0, -1, H, W, C, WRAP)
+    dy = neighbour(base, r, c, ch, 1, 0, H, W, C, WRAP) - neighbour(base, r, c, ch, -1, 0, H, W, C, WRAP)
+    x = neighbour(base, r, c, ch, 0, 0, H, W, C, WRAP)
     return x, (down + up + 2.0 * dx) * 0.125, (down - up + 2.0 * dy) * 0.125
 
 
@@ -100,8 +105,9 @@ def merge_lanes(out, mean, m2, n, shift, C: constexpr):
 
 @triton.jit
 def statistics(
-    x_ptr, part_ptr, H: constexpr, W: constexpr, C: constexpr, CHUNK: constexpr, NS: constexpr, BM: constexpr
-):
+    x_ptr, part_ptr,
+    H: constexpr, W: constexpr, C: constexpr, WRAP: constexpr, CHUNK: constexpr, NS: constexpr, BM: constexpr,
+):  # fmt: skip
     """Mean and squared deviations of the maps over CHUNK cells: part [B, NS, (mean, M2), field, C]."""
     b, j, ch = tl.program_id(0).to(tl.int64), tl.program_id(1), tl.arange(0, C)
     base = x_ptr + b * (H * W * C)
@@ -112,7 +118,7 @@ def statistics(
         live = ((cell < H * W) & (i + tl.arange(0, BM) < CHUNK)).to(tl.float32)
         n += live
         weight = live / tl.maximum(n, 1.0)
-        x, sx, sy = perceive(base, cell, ch, H, W, C)
+        x, sx, sy = perceive(base, cell, ch, H, W, C, WRAP)
         m0, q0 = welford(m0, q0, x, weight, live)
         m1, q1 = welford(m1, q1, sx, weight, live)
         m2, q2 = welford(m2, q2, sy, weight, live)
@@ -148,8 +154,8 @@ def merge_chunks(
 @triton.jit(do_not_specialize=["turn", "limit"])
 def forward_step(
     x_ptr, y_ptr, fire_ptr, turn, limit, w1_ptr, b1_ptr, w2_ptr, b2_ptr, leak_ptr, part_ptr, stats_ptr,
-    H: constexpr, W: constexpr, C: constexpr, K: constexpr, NORM: constexpr, FIRE: constexpr, DOT: constexpr,
-    CHUNK: constexpr, NS: constexpr, NSP: constexpr, BM: constexpr, SPAN: constexpr,
+    H: constexpr, W: constexpr, C: constexpr, K: constexpr, NORM: constexpr, WRAP: constexpr,
+    FIRE: constexpr, DOT: constexpr, CHUNK: constexpr, NS: constexpr, NSP: constexpr, BM: constexpr, SPAN: constexpr,
 ):  # fmt: skip
     """One step on SPAN cells of sample b; keeps the statistics [B, (mean, rstd), field, C] for backward."""
     b, j = tl.program_id(0).to(tl.int64), tl.program_id(1)
@@ -166,7 +172,7 @@ def forward_step(
     base = x_ptr + b * (HW * C)
     for i in range(0, SPAN, BM):
         cell = j * SPAN + i + tl.arange(0, BM)
-        p0, p1, p2 = perceive(base, cell, ch, H, W, C)
+        p0, p1, p2 = perceive(base, cell, ch, H, W, C, WRAP)
         x = p0
         if NORM:
             p0, p1, p2 = (p0 - mu0) * rs0, (p1 - mu1) * rs1, (p2 - mu2) * rs2
