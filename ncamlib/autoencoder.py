@@ -54,6 +54,10 @@ class Grower(nn.Module):
         fire = draw_fire(batch, self.config.fire_rate if fire_rate is None else fire_rate, generator)
         return None if fire is None else fire._replace(seeds=fire.seeds.to(self.device))
 
+    def steps_on(self, grid: int, steps: int | None = None) -> int:
+        """As many steps on a grid of this side as `steps`, the model's own unless given, are on the image's."""
+        return max(1, round((steps or self.config.steps) * grid / self.config.image_size))
+
     def grow(
         self,
         weights: Weights,
@@ -141,7 +145,8 @@ class NCAM(Autoencoder):
         leak_scale: float | None = None,
     ) -> Tensor:
         """Encode, mutate, decode, grow. images (B, image_channels, S, S) -> (B, image_channels, grid, grid)."""
-        state = self.grow(self.weights(images, mutation), steps or self.config.steps, fire, grid, backend, leak_scale)
+        steps = steps or self.steps_on(grid or self.config.image_size)
+        state = self.grow(self.weights(images, mutation), steps, fire, grid, backend, leak_scale)
         return self.nca.visible(state)
 
 

@@ -184,7 +184,9 @@ def grow(
     target: Annotated[str, typer.Argument(help="An emoji, its name, or a PNG or JPEG of your own.")],
     out: Annotated[Path, typer.Option(help="What to write: .gif, .apng, or a strip as .png.")] = Path("growth.gif"),
     model_name: Annotated[str, typer.Option("--model", help="Experiment or checkpoint file.")] = "chars-dna-syn",
-    steps: Annotated[int | None, typer.Option(help="Steps of the automaton. [the model's]")] = None,
+    steps: Annotated[
+        int | None, typer.Option(help="Steps of the automaton. [the model's, more on a larger grid]")
+    ] = None,
     fire_rate: Annotated[float | None, typer.Option(help="Probability that a cell updates. [the model's]")] = None,
     mutation_rate: Annotated[float, typer.Option(help="Share of DNA letters replaced by random ones.")] = TEST_MUTATION,
     seed: Annotated[int, typer.Option(help="Seed of what chance decides.")] = 0,
@@ -200,7 +202,7 @@ def grow(
     for label, value in (("mutation rate", mutation_rate), ("fire rate", fire_rate)):
         if value is not None and not 0 <= value <= 1:
             raise NcamError(f"the {label} is {value}: it must be between 0 and 1")
-    size, steps = model.config.image_size, steps or model.config.steps
+    size, steps = model.config.image_size, steps or model.steps_on(grid or model.config.image_size)
     if Path(target).suffix.lower() in datasets.IMAGE_SUFFIXES:
         image, original = datasets.load_image(Path(target), size, model.config.image_channels)
         if original != (size, size):

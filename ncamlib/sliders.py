@@ -60,14 +60,14 @@ def growth_sliders(model: Grower, image: Tensor, seed: int = 0, scale: int = 4) 
     config = model.config
     rate = widgets.FloatSlider(0.5 if config.code == "dna" else 0, min=0, max=1, step=0.05, description="mutation")
     fire = widgets.FloatSlider(config.fire_rate, min=0.05, max=1, step=0.05, description="fire rate")
-    steps = widgets.IntSlider(config.steps, min=1, max=4 * config.steps, description="steps")
+    steps = widgets.IntSlider(config.steps, min=1, max=4 * config.steps, description="steps")  # at the image's size
     grid = widgets.IntSlider(config.image_size, min=16, max=128, step=8, description="grid")
 
     def draw() -> Tensor:
         generator = torch.Generator().manual_seed(seed)
         weights = model.weights(image[None], model.draw_mutation(1, rate.value, generator))
         fired = model.draw_fire(1, fire.value, generator)
-        return model.nca.visible(model.grow(weights, steps.value, fired, grid.value))
+        return model.nca.visible(model.grow(weights, model.steps_on(grid.value, steps.value), fired, grid.value))
 
     controls = [rate, fire, steps, grid] if config.code == "dna" else [fire, steps, grid]
     alt = "The emoji as the sliders first show it; in a running notebook it grows anew while they move."

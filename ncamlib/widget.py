@@ -45,12 +45,11 @@ class LiveManifold(anywidget.AnyWidget):
         emoji = ["".join(chr(int(p, 16)) for p in sequence.split("-")) for sequence in images.sequences]
         self._files = {"manifold": assets.pack(model, images), "encoder": assets.pack_encoder(model)}
         self._experiment = header["experiment"]["name"]
-        leak = model.nca.leak().item()
         seedlings = [
             {
                 "emoji": emoji[i],
                 "title": images.names[i],
-                "leak": leak,
+                "rule": assets.rule(model),
                 "weights": assets.seedling(model, images.pixels[i]),
             }
             for i in chosen

@@ -15,6 +15,6 @@ const letters = engine.mutate(engine.unpackLetters(tensors.letters, ask.image), 
 const embedding = engine.decodeGenes(tensors, letters), weights = engine.predict(tensors, embedding);
 const automaton = new engine.Automaton(wasm === '-' ? null : new WebAssembly.Module(fs.readFileSync(wasm)), ask.side);
 automaton.weights = weights;
-automaton.step(header.leak, ask.fireRate, ask.seed, ask.steps);
+automaton.step(header, ask.fireRate, ask.seed, ask.steps);
 const out = { header, letters: [...letters], embedding: [...embedding], weights: [...weights], state: [...automaton.state] };
 console.log(JSON.stringify(out));

@@ -134,7 +134,7 @@ GROW = """async ([source, wasm, image, steps]) => {
   const automaton = new engine.Automaton(kernel, 64);
   const embedding = engine.decodeGenes(tensors, letters), weights = engine.predict(tensors, embedding);
   automaton.weights = weights;
-  automaton.step(header.leak, 1, 7, steps);
+  automaton.step(header, 1, 7, steps);
   const all = { letters, embedding, weights, state: automaton.state };
   return Object.fromEntries(Object.entries(all).map(([name, values]) => [name, [...values]]));
 }"""

@@ -4,8 +4,9 @@ import dataclasses
 
 import pytest
 import torch
+import torch.nn.functional as F
 
-from ncamlib import dna
+from ncamlib import dna, emoji, load_model
 from ncamlib.autoencoder import NCAM, build
 from ncamlib.blocks import Leak, cb1, cb1_1d, cb3, fcb
 from ncamlib.config import Experiment, ModelConfig, from_dict, to_dict
@@ -64,6 +65,24 @@ def test_rgb_images():
 @pytest.mark.parametrize("grid", [16, 24, 48])
 def test_any_grid_at_rollout(grid, images):
     assert build(SMALL)(images, grid=grid).shape == (3, 4, grid, grid)
+
+
+@pytest.mark.parametrize("grid", [48, 80])
+def test_another_grid_grows_the_same_picture(grid):
+    """With the leak factor and the steps scaled: nearer to the stretched target than with either left as it is."""
+    model, header = load_model("chars-dna-syn")
+    pixels = emoji(header["images"]).pixels[::16]
+    target = F.interpolate(pixels, size=(grid, grid), mode="bilinear", antialias=True)
+    with torch.no_grad():
+        weights = model.weights(pixels)
+        errors = {
+            (steps, scale): F.mse_loss(
+                model.nca.visible(model.grow(weights, steps, None, grid, leak_scale=scale)), target
+            )
+            for steps in (model.config.steps, model.steps_on(grid))
+            for scale in (1.0, None)
+        }
+    assert min(errors, key=errors.get) == (model.steps_on(grid), None)
 
 
 def test_growth_ends_where_the_rollout_ends(images):

@@ -52,6 +52,11 @@ def pack_encoder(model: NCAM) -> bytes:
     return save(_part(model, ENCODER), {"ncam": "{}"})
 
 
+def rule(model: NCAM) -> dict[str, float | bool]:
+    """What a step needs beside the weights: leak factor, whether the grid wraps round, and the grid it was made for."""
+    return {"leak": model.nca.leak().item(), "wrap": model.config.wrap, "size": model.config.image_size}
+
+
 def pack(model: NCAM, images: datasets.Images) -> bytes:
     """The decoder and the DNA of all images, as a safetensors file. NcamError for a model the page cannot run."""
     config = to_dict(model.config)
@@ -61,10 +66,9 @@ def pack(model: NCAM, images: datasets.Images) -> bytes:
     tensors = _part(model, DECODER)
     tensors["letters"] = pack_letters(letters_of(model, images))
     header = {
-        "leak": model.nca.leak().item(),
+        **rule(model),
         "steps": model.config.steps,
         "fire_rate": model.config.fire_rate,
-        "size": model.config.image_size,
         "names": images.names,
         "emoji": ["".join(chr(int(p, 16)) for p in s.split("-")) for s in images.sequences],
     }

@@ -30,6 +30,13 @@ void* memcpy(void* to, const void* from, size_t n) {
     return to;
 }
 
+int memcmp(const void* one, const void* two, size_t n) {
+    const auto *a = static_cast<const unsigned char*>(one), *b = static_cast<const unsigned char*>(two);
+    for (size_t i = 0; i < n; i++)
+        if (a[i] != b[i]) return a[i] - b[i];
+    return 0;
+}
+
 }  // extern "C"
 
 #include "../kernels/rollout.cpp"
@@ -43,7 +50,7 @@ int height, width;
 float *weights, *stats, *states[2];
 }  // namespace
 
-// Memory for a grid; called once. The state is cells-major, [(H+2)*(W+2)][C], with a border of zeros.
+// Memory for a grid; called once. The state is cells-major, [(H+2)*(W+2)][C], with a border.
 EXPORT(init) void init(int h, int w) {
     const size_t size = static_cast<size_t>(h + 2) * (w + 2) * C * 4;
     height = h, width = w;
@@ -56,10 +63,11 @@ EXPORT(weights) float* weights_at() { return weights; }  // [w1 | b1 | w2 | b2],
 EXPORT(state) float* state_at() { return states[0]; }
 
 // One step; a cell fires if its word of the generator in fire.py is below `limit`, all if that is 2^32 - 1.
-EXPORT(step) void step(float leak, uint32_t seed, uint32_t limit, int t) {
+// wrap: whether the grid wraps round, else zeros lie beyond its edge.
+EXPORT(step) void step(float leak, uint32_t seed, uint32_t limit, int t, int wrap) {
     const size_t mark = top;
     const int64_t key = seed;
-    const Shape shape{1, 1, height, width, HIDDEN, 1};
+    const Shape shape{1, 1, height, width, HIDDEN, 1, wrap ? 2 : 0};
     Kernel<C> kernel(shape, {weights + W1, weights + B1, weights + W2, weights + B2}, leak,
                      {nullptr, limit == UINT32_MAX ? nullptr : &key, limit, t});
     kernel.forward(states[0], 0, stats, states[1], false);

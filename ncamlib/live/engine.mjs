@@ -176,8 +176,16 @@ export function plainKernel() {
     },
     weights: () => weights.byteOffset,
     state: () => states[0].byteOffset,
-    step(leak, seed, limit, t) {
+    step(leak, seed, limit, t, wrap) {
       const [x, y] = states, r = row * CHANNELS, c = CHANNELS;
+      if (wrap) {  // the border is the opposite side
+        for (let j = 0; j < height; j++) {
+          x.copyWithin(at(j, -1), at(j, width - 1), at(j, width));
+          x.copyWithin(at(j, width), at(j, 0), at(j, 1));
+        }
+        x.copyWithin(0, height * r, (height + 1) * r);
+        x.copyWithin((height + 1) * r, r, 2 * r);
+      }
       const mean = new Float64Array(MAPS), square = new Float64Array(MAPS), hidden = new Float32Array(HIDDEN);
       for (let j = 0, i = 0; j < height; j++) for (let k = 0; k < width; k++, i++) for (let q = 0; q < c; q++) {
         const o = at(j, k) + q, m = i * MAPS + q;
@@ -211,7 +219,7 @@ export function plainKernel() {
   };
 }
 
-/** One automaton on a grid, in WebAssembly, or in plain JavaScript if `module` is null; `state` is [(H+2)*(W+2)][16] with a border of zeros. */
+/** One automaton on a grid, in WebAssembly, or in plain JavaScript if `module` is null; `state` is [(H+2)*(W+2)][16] with a border. */
 export class Automaton {
   constructor(module, side) {
     this.wasm = module ? new WebAssembly.Instance(module).exports : plainKernel();
@@ -244,10 +252,11 @@ export class Automaton {
       }
     }
   }
-  /** n steps; which cells fire depends on the seed, the step and the cell only. */
-  step(leak, fireRate, seed, n = 1) {
-    const limit = fireRate >= 1 ? ALL : Math.min(limitOf(fireRate), ALL - 1);
-    for (let i = 0; i < n; i++) this.wasm.step(leak, seed, limit, this.time++);
+  /** n steps of a rule { leak, wrap, size }; which cells fire depends on the seed, the step and the cell only.
+   *  On another grid than the rule's own the leak factor is scaled: Grower.leak_scale of the library. */
+  step({ leak, wrap, size }, fireRate, seed, n = 1) {
+    const limit = fireRate >= 1 ? ALL : Math.min(limitOf(fireRate), ALL - 1), factor = leak * size / this.side;
+    for (let i = 0; i < n; i++) this.wasm.step(factor, seed, limit, this.time++, wrap ? 1 : 0);
   }
   /** All channels as a mosaic of four by four -> RGBA bytes of a picture four times as wide. */
   mosaic(out) {

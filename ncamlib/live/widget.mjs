@@ -127,7 +127,9 @@ function render({ model, el }) {
 
   post({ type: 'start', wasm: fast ? bytes(WASM).buffer : null });
   const set = (key, value) => { if (model.get(key) !== value) { model.set(key, value); model.save_changes(); } };
-  const until = () => (input('endless').checked ? Infinity : data?.header.steps ?? model.get('steps'));
+  // A picture twice as large takes twice as many steps to grow.
+  const steps = () => Math.round((data?.header.steps ?? model.get('steps')) * Number(input('side').value) / seedlings[0].rule.size);
+  const until = () => (input('endless').checked ? Infinity : steps());
 
   function grow() {
     post({ type: 'set', side: Number(input('side').value), fireRate: model.get('fire_rate'), seed: model.get('seed'), speed: model.get('steps_per_second'), until: until() });
@@ -145,8 +147,8 @@ function render({ model, el }) {
     if (!data) return;
     const damage = (code) => mutate(code, model.get('mutation_rate'), model.get('seed')), mutated = damage(letters);
     const share = Number(input('mix').value), two = share > 0 ? other() : null;
-    if (two) post({ type: 'mix', one: mutated, two: damage(two), share, factor: data.header.leak });
-    else post({ type: 'letters', letters: mutated, factor: data.header.leak });
+    if (two) post({ type: 'mix', one: mutated, two: damage(two), share, rule: data.header });
+    else post({ type: 'letters', letters: mutated, rule: data.header });
     drawDNA(mutated);
     grow();
   }
@@ -163,13 +165,13 @@ function render({ model, el }) {
   }
   let current = 0;
   function startSeedling(i, clicked = true) {
-    const { emoji, title, weights, leak } = seedlings[i];
+    const { emoji, title, weights, rule } = seedlings[i];
     current = i;
     for (const b of root.querySelectorAll('.seedlings button')) b.setAttribute('aria-pressed', b.dataset.i === String(i));
     if (data) { choose(find(emoji)); return; }
     name = title.replaceAll('_', ' ');
     if (clicked) { asked = { emoji, code: '' }; set('code', ''); set('emoji', emoji); }
-    post({ type: 'weights', weights: fromHalf(bytes(weights).buffer, 0, WEIGHTS), factor: leak });
+    post({ type: 'weights', weights: fromHalf(bytes(weights).buffer, 0, WEIGHTS), rule });
     say(name);
     grow();
   }

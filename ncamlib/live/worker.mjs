@@ -1,6 +1,6 @@
 // The worker: holds decoder and automaton, steps at the asked rate, paints on request. Engine comes first.
 
-let module, automaton, tensors, encoder, leak = 0.1;
+let module, automaton, tensors, encoder, rule;  // rule: leak factor, wrap, size of the images
 let fireRate = 1, seed = 0, speed = 30, playing = false, until = Infinity, steps = 0, epoch = 0, since = 0, owed = 0, last = 0;
 const tick = new MessageChannel(), TURN = 10;  // milliseconds of steps before other messages, frames above all, have theirs
 
@@ -22,7 +22,7 @@ tick.port1.onmessage = () => {
   last = now;
   const asked = Math.min(Math.floor(owed), until - automaton.time);
   let n = 0;
-  for (; n < asked && performance.now() - now < TURN; n++) automaton.step(leak, fireRate, seed, 1);
+  for (; n < asked && performance.now() - now < TURN; n++) automaton.step(rule, fireRate, seed, 1);
   steps += n; owed -= n;
   if (automaton.time >= until) { playing = false; postMessage({ type: 'done', time: automaton.time, epoch }); return; }
   if (n > 0) tick.port2.postMessage(0);
@@ -38,15 +38,15 @@ const handlers = {
   },
   encoder({ buffer }) { encoder = parse(buffer).tensors; postMessage({ type: 'encoder' }); },
   encode({ image, side }) { postMessage({ type: 'encoded', letters: writeGenes(encoder, embed(encoder, image, side)) }); },
-  weights({ weights, factor }) { leak = factor; use(weights); },
-  letters({ letters, factor, id }) {
-    leak = factor;
+  weights(message) { rule = message.rule; use(message.weights); },
+  letters({ letters, id, ...message }) {
+    rule = message.rule;
     use(predict(tensors, decodeGenes(tensors, letters)));
     postMessage({ type: 'decoded', id });
   },
-  mix({ one, two, share, factor }) {
+  mix({ one, two, share, ...message }) {
     const a = decodeGenes(tensors, one), b = decodeGenes(tensors, two);
-    leak = factor;
+    rule = message.rule;
     use(predict(tensors, a.map((v, i) => (1 - share) * v + share * b[i])));
   },
   set(values) {
@@ -61,7 +61,7 @@ const handlers = {
     if ('playing' in values && values.playing !== playing) { playing = values.playing; if (playing) wake(); }
   },
   restart() { automaton.seed(); },
-  step({ n }) { automaton.step(leak, fireRate, seed, n); },
+  step({ n }) { automaton.step(rule, fireRate, seed, n); },
   wound({ x, y, radius }) { automaton.wound(x, y, radius); },
   plant({ x, y }) { automaton.plant(x, y); },
   frame({ channel, background }) {
