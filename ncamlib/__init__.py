@@ -4,13 +4,14 @@ A companion to Hernandez Ruiz, Vilalta and Moreno-Noguer, "Neural Cellular Autom
 (arXiv 2006.12155). Start with `load_model` and `emoji`; `ncam --help` is the command line.
 """
 
-from ncamlib.autoencoder import NCAM, SingleNCA
-from ncamlib.checkpoint import load_model, shipped
 from ncamlib.config import Experiment, ModelConfig, TrainConfig
-from ncamlib.datasets import Images, emoji
+from ncamlib.data.images import Images
+from ncamlib.data.sprites import emoji
 from ncamlib.errors import NcamError
-from ncamlib.evaluate import measure, reconstruct
 from ncamlib.experiments import EXPERIMENTS, experiment
+from ncamlib.model.checkpoint import load_model, shipped
+from ncamlib.model.manifold import NCAM, SingleNCA
+from ncamlib.results.measurement import measure, reconstruct
 
 __version__ = "0.1.0"
 __all__ = [

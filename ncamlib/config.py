@@ -109,12 +109,14 @@ class Experiment:
     """One row of the paper's results: its images, its model, its training, the published number."""
 
     name: str
-    images: str  # an emoji subset or "cifar10"
+    images: str  # an emoji subset, one emoji's name, "cifar10", or a folder of the reader's own
     model: ModelConfig
     train: TrainConfig = field(default_factory=TrainConfig)
-    table: str = ""  # where the paper reports it
+    table: str = "Models of your own"  # where the paper reports it
     row: str = ""
     paper_mse: float | None = None
+    share: float = 1.0  # of the time when all are trained; rows that are compared get the same
+    ships_encoder: bool = False  # for pictures it was not trained on; without, the codes of its images are less
 
 
 def to_dict(config: Any) -> dict[str, Any]:
@@ -129,7 +131,15 @@ def from_dict(kind: type, values: dict[str, Any]) -> Any:
         raise NcamError(f"a {kind.__name__} must be a table of fields")
     for name in values:
         choice(f"{kind.__name__} field", name, hints)
-    return kind(**{name: _coerce(value, hints[name], name) for name, value in values.items()})
+    fields = {name: _coerce(value, hints[name], name) for name, value in values.items()}
+    missing = [f.name for f in dataclasses.fields(kind) if f.name not in values and _required(f)]
+    if missing:
+        raise NcamError(f"a {kind.__name__} needs {missing[0]}")
+    return kind(**fields)
+
+
+def _required(field_: dataclasses.Field) -> bool:
+    return field_.default is dataclasses.MISSING and field_.default_factory is dataclasses.MISSING
 
 
 def _coerce(value: Any, hint: Any, name: str) -> Any:

@@ -53,60 +53,73 @@ def _stages(update: str, size: int) -> tuple[Stage, ...]:
     return (*small, Stage(1.0, size, _steps(update, size), rates=(0.5, 0.02)))
 
 
-def _experiment(
+def _row(
+    table: str,
+    row: str,
+    paper_mse: float | None,
     images: str,
     code: str,
     update: str,
     suffix: str = "",
-    batch: int = BATCH,
-    learning_rate: float = LEARNING_RATE,
-    mutation: tuple[float, float] = (0.5, 0.5),
+    *,
+    share: float = 1.0,
+    ships_encoder: bool = False,
+    train: dict[str, Any] | None = None,
     **model: Any,
 ) -> Experiment:
+    """One row: where the paper has it and its number; images, code and update; what differs from the standard."""
     size = model.get("image_size", 64)
     settings = {"code": code, "fire_rate": UPDATES[update], "steps": _steps(update, size), **model}
-    name = f"{images}-{code}-{update}" + (f"-{suffix}" if suffix else "")
-    train = TrainConfig(
-        learning_rate=learning_rate,
-        batch=batch,
+    standard = TrainConfig(
+        learning_rate=LEARNING_RATE,
+        batch=BATCH,
         ema=EMA,
-        mutation=mutation,
         stages=_stages(update, size),
         encoder_from=1.0,
         components=code == "ce",
     )
-    return Experiment(name, images, ModelConfig(**settings), train)
+    return Experiment(
+        name=f"{images}-{code}-{update}" + (f"-{suffix}" if suffix else ""),
+        images=images,
+        model=ModelConfig(**settings),
+        train=replace(standard, **(train or {})),
+        table=table,
+        row=row,
+        paper_mse=paper_mse,
+        share=share,
+        ships_encoder=ships_encoder,
+    )
 
 
-def _row(experiment: Experiment, table: str, row: str, paper_mse: float | None) -> Experiment:
-    return replace(experiment, table=table, row=row, paper_mse=paper_mse)
+CIFAR_MODEL = {"image_channels": 3, "image_size": 32, "train": {"batch": 16}, "ships_encoder": True}
+ANY_RATE = {"mutation": (0.0, 0.5)}
 
 
 def _registry() -> list[Experiment]:
-    cifar = {"image_channels": 3, "image_size": 32, "batch": 16}
+    """Every row, table by table. One entry here is all that an experiment needs."""
     return [
-        _row(_experiment("full", "ce", "sto"), FIG5, "CE-STO 16-512", 0.01591),
-        _row(_experiment("full", "dna", "sto"), FIG5, "DNA-STO 16-512", 0.01633),
-        _row(_experiment("full", "ce", "syn"), FIG5, "CE-SYN 16-512", 0.00199),
-        _row(_experiment("full", "dna", "syn"), FIG5, "DNA-SYN 16-512", 0.00262),
-        _row(_experiment("full", "ce", "sto", "256", embedding=256), FIG5, "CE-STO 16-256", 0.02302),
-        _row(_experiment("full", "ce", "sto", "1024", embedding=1024), FIG5, "CE-STO 16-1024", 0.01584),
-        _row(_experiment("full", "ce", "sto", "32ch", channels=32), FIG5, "CE-STO 32-512", None),
-        _row(_experiment("chars", "dna", "sto"), FIG6, "Chars", 0.00976),
-        _row(_experiment("emos", "dna", "sto"), FIG6, "Emos", 0.01799),
-        _row(_experiment("heads", "dna", "sto"), FIG6, "Heads", 0.02439),
-        _row(_experiment("variety", "dna", "sto"), FIG6, "Variety", 0.05035),
-        _row(_experiment("variety", "dna", "sto", "noleak", leak=False), ABLATION, "no leak factor", 0.0597),
-        _row(_experiment("variety", "dna", "sto", "nonorm", norm=False), ABLATION, "no normalisation", 0.0627),
-        _row(_experiment("variety", "dna", "sto", "noslices", slices=False), ABLATION, "no slices", 0.0670),
-        _row(_experiment("cifar10", "ce", "syn", **cifar), CIFAR, "CE-SYN", 0.00717),
-        _row(_experiment("cifar10", "dna", "syn", **cifar), CIFAR, "DNA-SYN", 0.00720),
-        _row(_experiment("lizard", "single", "sto", learning_rate=2e-2), SINGLE, "one image", 0.001),
-        _row(_experiment("chars", "dna", "syn"), OURS, "Chars, synchronous", None),
-        _row(_experiment("chars", "dna", "conv", decoder="conv"), OURS, "Chars, convolutional decoder", None),
-        _row(_experiment("full", "dna", "conv", decoder="conv"), OURS, "convolutional decoder", None),
-        _row(_experiment("full", "dna", "syn", "robust", mutation=(0.0, 0.5)), OURS, "any mutation rate", None),
-        _row(_experiment("full", "dna", "sto", "robust", mutation=(0.0, 0.5)), OURS, "any mutation rate", None),
+        _row(FIG5, "CE-STO 16-512", 0.01591, "full", "ce", "sto", share=3),
+        _row(FIG5, "DNA-STO 16-512", 0.01633, "full", "dna", "sto", share=3, ships_encoder=True),
+        _row(FIG5, "CE-SYN 16-512", 0.00199, "full", "ce", "syn", share=3),
+        _row(FIG5, "DNA-SYN 16-512", 0.00262, "full", "dna", "syn", share=3, ships_encoder=True),
+        _row(FIG5, "CE-STO 16-256", 0.02302, "full", "ce", "sto", "256", share=3, embedding=256),
+        _row(FIG5, "CE-STO 16-1024", 0.01584, "full", "ce", "sto", "1024", share=3, embedding=1024),
+        _row(FIG5, "CE-STO 32-512", None, "full", "ce", "sto", "32ch", share=3, channels=32),
+        _row(FIG6, "Chars", 0.00976, "chars", "dna", "sto"),
+        _row(FIG6, "Emos", 0.01799, "emos", "dna", "sto"),
+        _row(FIG6, "Heads", 0.02439, "heads", "dna", "sto"),
+        _row(FIG6, "Variety", 0.05035, "variety", "dna", "sto", ships_encoder=True),
+        _row(ABLATION, "no leak factor", 0.0597, "variety", "dna", "sto", "noleak", ships_encoder=True, leak=False),
+        _row(ABLATION, "no normalisation", 0.0627, "variety", "dna", "sto", "nonorm", ships_encoder=True, norm=False),
+        _row(ABLATION, "no slices", 0.0670, "variety", "dna", "sto", "noslices", ships_encoder=True, slices=False),
+        _row(CIFAR, "CE-SYN", 0.00717, "cifar10", "ce", "syn", share=2, **CIFAR_MODEL),
+        _row(CIFAR, "DNA-SYN", 0.00720, "cifar10", "dna", "syn", share=2, **CIFAR_MODEL),
+        _row(SINGLE, "one image", 0.001, "lizard", "single", "sto", share=0.2, train={"learning_rate": 2e-2}),
+        _row(OURS, "Chars, synchronous", None, "chars", "dna", "syn", ships_encoder=True),
+        _row(OURS, "Chars, convolutional decoder", None, "chars", "dna", "conv", decoder="conv"),
+        _row(OURS, "convolutional decoder", None, "full", "dna", "conv", share=3, decoder="conv"),
+        _row(OURS, "any mutation rate", None, "full", "dna", "syn", "robust", share=3, train=ANY_RATE),
+        _row(OURS, "any mutation rate", None, "full", "dna", "sto", "robust", share=3, train=ANY_RATE),
     ]
 
 
@@ -116,37 +129,3 @@ EXPERIMENTS: dict[str, Experiment] = {e.name: e for e in _registry()}
 def experiment(name: str) -> Experiment:
     """The experiment of this name; NcamError listing all names if there is none."""
     return EXPERIMENTS[choice("experiment", name, EXPERIMENTS)]
-
-
-# What to train first, with the share of the time each gets; rows that are compared get the same.
-PRIORITY: dict[str, float] = {
-    "full-dna-syn": 3,
-    "full-dna-sto": 3,
-    "full-ce-sto": 3,
-    "full-ce-syn": 3,
-    "variety-dna-sto": 1,
-    "variety-dna-sto-noleak": 1,
-    "variety-dna-sto-nonorm": 1,
-    "variety-dna-sto-noslices": 1,
-    "chars-dna-sto": 1,
-    "emos-dna-sto": 1,
-    "heads-dna-sto": 1,
-    "full-ce-sto-256": 3,
-    "full-ce-sto-1024": 3,
-    "full-ce-sto-32ch": 3,
-    "cifar10-ce-syn": 2,
-    "cifar10-dna-syn": 2,
-    "chars-dna-syn": 1,
-    "chars-dna-conv": 1,
-    "full-dna-conv": 3,
-    "full-dna-syn-robust": 3,
-    "full-dna-sto-robust": 3,
-    "lizard-single-sto": 0.2,
-}
-
-# Models that are shipped with their encoder: those that readers give pictures of their own, or that a chapter shows
-# pictures they were not trained on. The others carry the codes of their images, which is less.
-WITH_ENCODER = frozenset(
-    {"full-dna-syn", "full-dna-sto", "chars-dna-syn", "cifar10-dna-syn", "cifar10-ce-syn"}
-    | {name for name in EXPERIMENTS if name.startswith("variety-")}
-)

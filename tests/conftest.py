@@ -9,7 +9,7 @@ from hypothesis import settings
 if not torch.cuda.is_available():
     os.environ["TRITON_INTERPRET"] = "1"  # before the kernels are imported: they then run on the CPU
 
-from ncamlib import dna
+from ncamlib.model import dna
 
 settings.register_profile("repeatable", derandomize=True)
 settings.load_profile("repeatable")
@@ -18,4 +18,4 @@ settings.load_profile("repeatable")
 @pytest.fixture(autouse=True)
 def short_start(monkeypatch):
     """Tests ask for equality, not for quality: a few steps of the fit are enough."""
-    monkeypatch.setattr(dna, "START_STEPS", 5)
+    monkeypatch.setattr(dna, "FIT_STEPS", 5)

@@ -1,6 +1,7 @@
 """The house rules that a reader relies on: layers, small files, no pickles, light imports."""
 
 import ast
+import importlib
 import re
 import subprocess
 import sys
@@ -11,26 +12,30 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "ncamlib"
 
-# Imports point down, never sideways.
-LAYERS = [
+# The rooms: modules and packages of `ncamlib`. Imports point down, never sideways.
+FLOORS = [
     {"errors"},
-    {"config", "blocks", "kernels", "provenance"},
-    {"nca", "encoder", "dna", "datasets", "noto", "experiments", "parameters", "peers"},
-    {"predictor", "genetics", "baseline", "schedule"},
-    {"autoencoder"},
-    {"checkpoint", "evaluate"},
-    {"run", "pca"},
-    {"train", "figures", "results"},
-    {"cli_options", "bench", "reproduce", "comparison", "sliders", "live", "trials"},
-    {"cli_data", "cli_reproduce", "widget"},
+    {"config", "machine"},
+    {"project", "experiments"},
+    {"kernels", "data"},
+    {"model"},
+    {"training"},
+    {"results"},
+    {"chapters", "live", "bench"},
     {"cli"},
 ]
-PACKAGES = {"kernels", "live"}  # each is one name in the table
-LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
+FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
+FUNCTION_LINES = 50
+
+
+def room(file: Path) -> str:
+    """The room that a file of the package is in."""
+    first = file.relative_to(PACKAGE).parts[0]
+    return first.removesuffix(".py")
 
 
 def imports(file: Path) -> set[str]:
-    """Names of the ncamlib modules that a file imports, also inside functions."""
+    """The rooms that a file imports from, also inside functions."""
     found = set()
     for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("ncamlib"):
@@ -44,17 +49,26 @@ def imports(file: Path) -> set[str]:
 
 @pytest.mark.parametrize("file", sorted(PACKAGE.rglob("*.py")), ids=lambda f: f.relative_to(PACKAGE).as_posix())
 def test_imports_point_down(file):
-    parts = file.relative_to(PACKAGE).parts
-    name = parts[0] if parts[0] in PACKAGES else file.stem
-    if name == "__init__":  # the package's front door
+    here = room(file)
+    if here == "__init__":  # the package's front door
         return
-    for imported in imports(file) - {name} if name in PACKAGES else imports(file):
-        assert LEVEL[imported] < LEVEL[name], f"{name} (layer {LEVEL[name]}) imports {imported} ({LEVEL[imported]})"
+    for there in imports(file) - {here}:
+        assert FLOOR[there] < FLOOR[here], f"{here} (floor {FLOOR[here]}) imports {there} ({FLOOR[there]})"
 
 
-def test_every_module_has_a_layer():
-    modules = {f.stem for f in PACKAGE.glob("*.py")} - {"__init__"} | PACKAGES
-    assert modules == set(LEVEL)
+def test_every_room_has_a_floor_and_says_what_it_offers():
+    rooms = {room(file) for file in PACKAGE.rglob("*.py")} - {"__init__"}
+    assert rooms == set(FLOOR)
+    for folder in (path for path in PACKAGE.iterdir() if (path / "__init__.py").is_file()):
+        text = (folder / "__init__.py").read_text(encoding="utf-8")
+        assert "__all__ = [" in text, f"{folder.name} does not list its public names"
+
+
+@pytest.mark.parametrize("package", sorted(p.parent.name for p in PACKAGE.glob("*/__init__.py")))
+def test_public_names_exist(package):
+    module = importlib.import_module(f"ncamlib.{package}")
+    for name in module.__all__:
+        assert getattr(module, name) is not None
 
 
 @pytest.mark.parametrize("file", sorted(PACKAGE.rglob("*.py")), ids=lambda f: f.relative_to(PACKAGE).as_posix())
@@ -64,14 +78,27 @@ def test_files_stay_readable(file):
     assert not re.search(r"\bpickle\b.*load|weights_only\s*=\s*False|import \*", text)
     for node in ast.walk(ast.parse(text)):
         assert not (isinstance(node, ast.ExceptHandler) and node.type is None), "a catch-all except"
+        if isinstance(node, ast.FunctionDef):
+            lines = node.end_lineno - node.lineno + 1
+            assert lines <= FUNCTION_LINES, f"{node.name} has {lines} lines"
 
 
 def test_library_imports_without_notebook_or_download_packages():
     code = (
         "import sys, importlib, pkgutil, ncamlib\n"
-        "[importlib.import_module('ncamlib.' + m.name) for m in pkgutil.iter_modules(ncamlib.__path__)"
-        " if m.name not in ('data', 'widget')]\n"
+        "names = [m.name for m in pkgutil.walk_packages(ncamlib.__path__, 'ncamlib.')]\n"
+        "[importlib.import_module(n) for n in names if n not in ('ncamlib.live.widget', 'ncamlib.cli.__main__')]\n"
         "heavy = {'jax', 'matplotlib', 'IPython', 'ipywidgets', 'pooch', 'fontTools', 'uharfbuzz'} & set(sys.modules)\n"
         "assert not heavy, heavy\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+
+
+def test_the_front_door_opens_without_the_tools():
+    """`import ncamlib` is what every reader runs first."""
+    code = (
+        "import sys, ncamlib\n"
+        "tools = {'typer', 'rich', 'anywidget', 'ncamlib.training', 'ncamlib.cli', 'ncamlib.bench'}\n"
+        "assert not tools & set(sys.modules), tools & set(sys.modules)\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)

@@ -8,7 +8,9 @@ import sys
 import pytest
 import torch
 
-from ncamlib import bench, cli, peers
+from ncamlib.bench import peers
+from ncamlib.bench import rollout as bench
+from ncamlib.cli import main
 
 CPU = torch.device("cpu")
 SMALL = bench.Case(training=True, fire_rate=0.5, grid=8, steps=3, batch=2)
@@ -39,12 +41,12 @@ def test_quick_run_reports_every_column(monkeypatch, capsys):
     monkeypatch.setattr(bench, "QUICK", [SMALL])
     monkeypatch.setattr(sys, "argv", ["ncam", "bench", "--quick", "--json", "--rounds", "1"])
     with pytest.raises(SystemExit) as stop:
-        cli.main()
+        main()
     assert not stop.value.code
     rows = json.loads(capsys.readouterr().out)["results"]
     assert [row["variant"] for row in rows] == list(chosen)
     for row in rows:
-        assert row["pass"] == "training"
+        assert row["direction"] == "training"
         assert {"fire_rate", "grid", "steps", "batch", "threads", "peak_memory_mib"} <= row.keys()
         assert row["ratio_to_naive"] > 0
         assert math.isfinite(row["share_of_ceiling"])

@@ -9,11 +9,11 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from ncamlib import checkpoint
-from ncamlib.autoencoder import build
 from ncamlib.config import ModelConfig
-from ncamlib.encoder import Codebook
 from ncamlib.errors import NcamError
+from ncamlib.model import build, checkpoint
+from ncamlib.model.encoder import Codebook
+from ncamlib.project import write_atomically
 
 SMALL = ModelConfig(image_size=16, embedding=24, filters=4, hidden=32, steps=4)
 
@@ -97,7 +97,7 @@ def test_full_disk_keeps_the_old_file(tmp_path, monkeypatch):
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(NcamError, match=r"No space left.*untouched"):
-        checkpoint.write_atomically(file, b"new")
+        write_atomically(file, b"new")
     assert file.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [file], "no half-written file is left behind"
 
@@ -106,11 +106,11 @@ def test_unwritable_folder_is_said(tmp_path):
     blocked = tmp_path / "file"
     blocked.write_text("a file where a folder should be")
     with pytest.raises(NcamError, match="could not save"):
-        checkpoint.write_atomically(blocked / "model.safetensors", b"x")
+        write_atomically(blocked / "model.safetensors", b"x")
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
 def test_no_permission_is_said(tmp_path):
     tmp_path.chmod(0o500)
     with pytest.raises(NcamError, match="Permission denied"):
-        checkpoint.write_atomically(tmp_path / "model.safetensors", b"x")
+        write_atomically(tmp_path / "model.safetensors", b"x")

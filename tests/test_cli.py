@@ -8,10 +8,12 @@ import pytest
 import torch
 from PIL import Image
 
-from ncamlib import checkpoint, cli, cli_options, datasets, experiments, results
-from ncamlib.autoencoder import build
+from ncamlib import data, experiments
+from ncamlib.cli import main, options
 from ncamlib.config import Experiment, ModelConfig, TrainConfig, to_dict
 from ncamlib.errors import NcamError
+from ncamlib.model import build, checkpoint
+from ncamlib.results import store, tables
 
 SMALL = ModelConfig(image_size=16, embedding=24, filters=4, hidden=32, steps=4)
 TINY = Experiment("emos-dna-sto", "emos", SMALL, TrainConfig(steps=2, batch=4), experiments.FIG6, "Emos", 0.01799)
@@ -31,7 +33,7 @@ def ncam(monkeypatch, capsys, tmp_path):
         monkeypatch.setenv("COLUMNS", "200")
         status = 0
         try:
-            cli.main()
+            main()
         except SystemExit as stop:
             status = stop.code or 0
         out = capsys.readouterr()
@@ -44,7 +46,7 @@ def ncam(monkeypatch, capsys, tmp_path):
 def shipped(tmp_path):
     """A checkpoint of the tiny experiment, untrained, where shipped ones are."""
     torch.manual_seed(0)
-    images = datasets.emoji("emos", 16)
+    images = data.emoji("emos", 16)
     header = {"experiment": to_dict(TINY), "images": "emos", "data_digest": images.digest, "step": 7, "minutes": 0.5}
     header |= {"device": "test", "backend": "reference", "commit": "abc", "torch": "2", "note": ""}
     file = tmp_path / "checkpoints" / f"{TINY.name}.safetensors"
@@ -105,7 +107,7 @@ def test_time_budget(ncam):
 
 
 def test_durations():
-    assert [cli_options.parse_duration(t) for t in ("90s", "9m", "1h30m", "45", "0.5m", None)] == [
+    assert [options.parse_duration(t) for t in ("90s", "9m", "1h30m", "45", "0.5m", None)] == [
         90,
         540,
         5400,
@@ -129,16 +131,16 @@ def test_train_on_a_folder(ncam, tmp_path):
 
 
 def test_evaluate_records(ncam, shipped, tmp_path):
-    (tmp_path / "README.md").write_text(f"before\n{results.BEGIN}\nold\n{results.END}\nafter\n")
+    (tmp_path / "README.md").write_text(f"before\n{tables.BEGIN}\nold\n{tables.END}\nafter\n")
     (tmp_path / "book").mkdir()
     for page in ("intro.md", "choices.md"):
-        (tmp_path / "book" / page).write_text(f"{results.BEGIN}\n{results.END}\n")
+        (tmp_path / "book" / page).write_text(f"{tables.BEGIN}\n{tables.END}\n")
     status, out, err = ncam("evaluate", TINY.name, "--record", "--json")
     assert status == 0, err
     row = next(r for r in json.loads(ncam("list", "--json")[1]) if r["name"] == TINY.name)
     assert row["mse"] == json.loads(out)["mse"]
     assert (row["minutes"], row["device"]) == (0.5, "test")
-    result = results.load()[TINY.name]
+    result = store.load()[TINY.name]
     assert dict(result.mutation_curve).keys() == {0, 0.1, 0.25, 0.4, 0.5, 0.6, 0.75, 1}
     assert ncam("list", "--write")[0] == 0
     readme = (tmp_path / "README.md").read_text()
@@ -171,13 +173,13 @@ def test_grow_an_emoji(ncam, shipped, tmp_path, name, kind):
 
 
 def test_grow_is_repeatable_and_follows_its_options(ncam, shipped, tmp_path):
-    def grown(*options):
-        assert ncam("grow", "grinning_face", "--model", TINY.name, "--out", "g.png", *options)[0] == 0
+    def grown(*arguments):
+        assert ncam("grow", "grinning_face", "--model", TINY.name, "--out", "g.png", *arguments)[0] == 0
         return (tmp_path / "g.png").read_bytes()
 
     assert grown() == grown("--seed", "0")
-    for options in (("--seed", "1"), ("--mutation-rate", "0"), ("--fire-rate", "1"), ("--grid", "20")):
-        assert grown(*options) != grown(), options
+    for change in (("--seed", "1"), ("--mutation-rate", "0"), ("--fire-rate", "1"), ("--grid", "20")):
+        assert grown(*change) != grown(), change
 
 
 def test_grow_a_picture_of_ones_own(ncam, shipped, tmp_path):
@@ -235,7 +237,7 @@ def test_outside_a_checkout(monkeypatch, tmp_path):
     monkeypatch.setenv("NCAM_HOME", str(tmp_path))
     with pytest.raises(NcamError, match="run in a checkout, or set NCAM_HOME"):
         checkpoint.shipped("full-dna-syn")
-    assert results.load() == {}
+    assert store.load() == {}
 
 
 def test_data_pca_tells_and_records(ncam, tmp_path):
@@ -253,4 +255,4 @@ def test_data_pca_tells_and_records(ncam, tmp_path):
     [(None, "–"), (0.05035, "0.0504"), (0.00717, "0.0072"), (0.0, "0.0000"), (3.2e9, "3e+09"), (float("nan"), "nan")],
 )
 def test_errors_are_shown_as_the_paper_rounds_them(value, shown):
-    assert results.number(value) == shown
+    assert tables.number(value) == shown

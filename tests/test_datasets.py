@@ -9,7 +9,9 @@ import pytest
 import torch
 from PIL import Image
 
-from ncamlib import datasets, noto
+from ncamlib import data
+from ncamlib.data import noto, sprites
+from ncamlib.data.cifar import CIFAR10_CLASSES
 from ncamlib.errors import NcamError
 
 SIZES = {"chars": 96, "emos": 103, "heads": 858, "variety": 684, "full": 2948, "heldout": 606}
@@ -17,18 +19,18 @@ SIZES = {"chars": 96, "emos": 103, "heads": 858, "variety": 684, "full": 2948, "
 
 @pytest.mark.parametrize(("subset", "count"), SIZES.items())
 def test_subsets_have_the_stated_sizes(subset, count):
-    images = datasets.emoji(subset, 16)
+    images = data.emoji(subset, 16)
     assert images.pixels.shape == (count, 4, 16, 16)
     assert len(set(images.names)) == len(set(images.sequences)) == count
 
 
 def test_heldout_shares_nothing_with_full():
-    assert not set(datasets.members("full")) & set(datasets.members("heldout"))
+    assert not set(sprites.members("full")) & set(sprites.members("heldout"))
 
 
 @pytest.mark.parametrize("size", [64, 32, 16])
 def test_emoji_are_premultiplied_and_bounded(size):
-    pixels = datasets.emoji("variety", size).pixels
+    pixels = data.emoji("variety", size).pixels
     assert pixels.dtype == torch.float32
     assert 0 <= pixels.min() <= pixels.max() <= 1
     assert (pixels[:, :3] <= pixels[:, 3:] + 1e-6).all(), "a colour above its alpha is not premultiplied"
@@ -36,52 +38,52 @@ def test_emoji_are_premultiplied_and_bounded(size):
 
 
 def test_smaller_sizes_are_area_averages():
-    large, small = datasets.emoji("emos", 64).pixels, datasets.emoji("emos", 16).pixels
+    large, small = data.emoji("emos", 64).pixels, data.emoji("emos", 16).pixels
     torch.testing.assert_close(large.mean((2, 3)), small.mean((2, 3)))
 
 
 def test_unknown_subset_and_size_list_the_choices():
     with pytest.raises(NcamError, match="unknown emoji subset 'flags': choose one of chars, emos"):
-        datasets.emoji("flags")
+        data.emoji("flags")
     with pytest.raises(NcamError, match="16, 32, 64"):
-        datasets.emoji("chars", 48)
+        data.emoji("chars", 48)
     with pytest.raises(NcamError, match=r"unknown dataset 'mnist'.*cifar10"):
-        datasets.load("mnist", 64)
+        data.load("mnist", 64)
 
 
 def test_emoji_are_found_by_themselves_name_or_code_points():
-    images = datasets.emoji("emos", 16)
+    images = data.emoji("emos", 16)
     assert images.index("😀") == images.index("1f600") == images.index("grinning_face")
     with pytest.raises(NcamError, match=r"'grinning' is not among.*grinning_face"):
         images.index("grinning")
 
 
 def test_single_emoji_is_a_dataset():
-    lizard = datasets.load("lizard", 32)
+    lizard = data.load("lizard", 32)
     assert lizard.pixels.shape == (1, 4, 32, 32)
     assert lizard.sequences == ["1f98e"]
 
 
 def test_digest_follows_the_pixels():
-    images = datasets.emoji("chars", 16)
-    same = datasets.Images("other name", images.pixels.clone(), images.names)
+    images = data.emoji("chars", 16)
+    same = data.Images("other name", images.pixels.clone(), images.names)
     assert images.digest == same.digest
-    changed = datasets.Images("chars", images.pixels.flip(0), images.names)
+    changed = data.Images("chars", images.pixels.flip(0), images.names)
     assert images.digest != changed.digest
 
 
 def test_sheet_inverts_sprites():
-    tiles = datasets.sprites()[:70]
-    sheet = np.asarray(datasets.sprite_sheet(tiles))
+    tiles = sprites.sprites()[:70]
+    sheet = np.asarray(sprites.sprite_sheet(tiles))
     assert sheet.shape == (128, 60 * 64, 4)
     assert (sheet[64:, 64:128] == tiles[61]).all()
 
 
 @pytest.mark.skipif(noto.system_font() is None, reason="NotoColorEmoji is not installed")
 def test_shipped_sprites_equal_a_rebuild_from_the_font():
-    rows = datasets.manifest()
+    rows = sprites.manifest()
     rebuilt = noto.build_sprites(noto.find_font(), [row["sequence"] for row in rows])
-    assert datasets.sprites_digest(rebuilt) == datasets.sprites_digest(datasets.sprites())
+    assert sprites.sprites_digest(rebuilt) == sprites.sprites_digest(sprites.sprites())
 
 
 def test_font_without_bitmaps_is_named(tmp_path):
@@ -132,7 +134,7 @@ def folder(tmp_path):
 
 def test_folder_is_a_dataset(folder):
     said = []
-    images = datasets.folder(folder, say=said.append)
+    images = data.folder(folder, say=said.append)
     assert images.names == ["a.jpg", "b.png", "c.png"]
     assert images.pixels.shape == (3, 4, 64, 64)
     assert said == [f"2 of 3 pictures in {folder} were resized to 64x64"]
@@ -140,30 +142,30 @@ def test_folder_is_a_dataset(folder):
     green = images.pixels[1, :, 32, 32]
     torch.testing.assert_close(green, torch.tensor([0, 128 / 255, 0, 128 / 255]), atol=2e-3, rtol=0)
     assert images.pixels[1, 3, 0, 0] == 0, "a wide picture is padded to a square"
-    assert datasets.folder(folder, 32, 3, say=said.append).pixels.shape == (3, 3, 32, 32)
+    assert data.folder(folder, 32, 3, say=said.append).pixels.shape == (3, 3, 32, 32)
 
 
 def test_broken_picture_is_named_and_refused_or_skipped(folder):
     shutil.copy(folder / "notes.txt", folder / "broken.png")
     with pytest.raises(NcamError, match=r"broken.png is not a picture.*--skip-broken"):
-        datasets.folder(folder)
+        data.folder(folder)
     said = []
-    assert len(datasets.folder(folder, skip_broken=True, say=said.append)) == 3
+    assert len(data.folder(folder, skip_broken=True, say=said.append)) == 3
     assert "broken.png" in said[0]
 
 
 def test_empty_and_missing_folders(tmp_path):
     with pytest.raises(NcamError, match="holds no PNG or JPEG"):
-        datasets.folder(tmp_path)
+        data.folder(tmp_path)
     with pytest.raises(NcamError, match="there is no folder"):
-        datasets.folder(tmp_path / "absent")
+        data.folder(tmp_path / "absent")
 
 
 def test_rgb_over_white():
     clear = torch.zeros(1, 4, 2, 2)
-    assert (datasets.over_white(clear) == 1).all()
+    assert (data.over_white(clear) == 1).all()
     rgb = torch.rand(1, 3, 2, 2)
-    assert datasets.over_white(rgb) is rgb
+    assert data.over_white(rgb) is rgb
 
 
 def test_cifar10_archive(tmp_path, monkeypatch):
@@ -179,20 +181,20 @@ def test_cifar10_archive(tmp_path, monkeypatch):
             member.size = len(content)
             tar.addfile(member, io.BytesIO(content))
     monkeypatch.setattr("pooch.retrieve", lambda *_, **__: str(archive))
-    images = datasets.load("cifar10", 32, 3)
+    images = data.load("cifar10", 32, 3)
     assert images.pixels.shape == (50, 3, 32, 32)
     assert images.pixels[7, 1, 2, 3].item() == pytest.approx(records[7, 1 + 1024 + 2 * 32 + 3] / 255)
-    assert images.names[7] == f"{datasets.CIFAR10_CLASSES[records[7, 0]]}-7"
+    assert images.names[7] == f"{CIFAR10_CLASSES[records[7, 0]]}-7"
 
 
 def test_cifar10_trouble_is_said(tmp_path, monkeypatch):
     (tmp_path / "half.tar.gz").write_bytes(b"\x1f\x8b broken")
     with pytest.raises(NcamError, match="not the CIFAR-10 binary archive"):
-        datasets.cifar10(tmp_path / "half.tar.gz")
+        data.cifar10(tmp_path / "half.tar.gz")
 
     def offline(*_, **__):
         raise ConnectionError
 
     monkeypatch.setattr("pooch.retrieve", offline)
     with pytest.raises(NcamError, match=r"could not download CIFAR-10.*--data-dir"):
-        datasets.cifar10()
+        data.cifar10()

@@ -5,7 +5,7 @@ import io
 import pytest
 from PIL import Image
 
-from ncamlib import figures
+from ncamlib.chapters import figures
 
 
 @pytest.fixture

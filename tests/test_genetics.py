@@ -5,8 +5,8 @@ import itertools
 import pytest
 import torch
 
-from ncamlib import dna, genetics
 from ncamlib.errors import NcamError
+from ncamlib.model import dna, genetics
 
 
 def codes(n: int = 5) -> torch.Tensor:

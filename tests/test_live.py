@@ -11,10 +11,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from ncamlib import datasets, dna, load_model
+from ncamlib import data, load_model
 from ncamlib.errors import NcamError
 from ncamlib.kernels import Weights
 from ncamlib.live import assets, build
+from ncamlib.model import dna
 
 NODE = shutil.which("node")
 ENGINE = Path(__file__).with_name("live_engine.mjs")
@@ -24,7 +25,7 @@ needs_node = pytest.mark.skipif(NODE is None, reason="node is not installed")
 @pytest.fixture(scope="module")
 def trained():
     model, header = load_model("chars-dna-syn")
-    return model, datasets.emoji(header["images"])
+    return model, data.emoji(header["images"])
 
 
 @pytest.fixture(scope="module")
@@ -106,7 +107,7 @@ def test_a_model_of_another_kind_is_refused():
     model, header = load_model("chars-dna-syn")
     model.config = type(model.config)(hidden=64)
     with pytest.raises(NcamError, match="models with hidden = 128, not 64"):
-        assets.pack(model, datasets.emoji(header["images"]))
+        assets.pack(model, data.emoji(header["images"]))
 
 
 @pytest.mark.skipif(not (shutil.which("clang++") and shutil.which("wasm-ld")), reason="clang and lld are not installed")

@@ -12,7 +12,8 @@ import pytest
 import torch
 from PIL import Image
 
-from ncamlib import checkpoint, datasets, dna
+from ncamlib import data
+from ncamlib.model import checkpoint, dna
 
 LIVE = Path(__file__).resolve().parent.parent / "ncamlib" / "live"
 BUILT = Path(__file__).resolve().parent.parent / "_build" / "html"
@@ -145,7 +146,7 @@ def test_the_browser_computes_what_the_library_does(reader):
     engine, wasm = (LIVE / "engine.mjs").read_text(), base64.b64encode((LIVE / "automaton.wasm").read_bytes()).decode()
     answer = {name: torch.tensor(v) for name, v in reader.page.evaluate(GROW, [engine, wasm, 3, 64]).items()}
     model, header = checkpoint.load_model("chars-dna-syn")
-    images = datasets.emoji(header["images"])
+    images = data.emoji(header["images"])
     with torch.no_grad():
         own, mutation = model.encode(images.pixels[3:4]).argmax(-1), dna.seeded_mutation((1, 512, 16), 0.5, 7)
         letters = torch.where(mutation < 0, own, mutation)
@@ -237,7 +238,7 @@ def test_search_dna_cross_mix_and_injection(reader):
 
 
 def test_a_picture_of_ones_own_is_read_and_grown(reader, tmp_path):
-    images = datasets.emoji("chars")
+    images = data.emoji("chars")
     straight = images.pixels[images.index("💯")].clone()
     straight[:3] /= straight[3:].clamp_min(1e-6)
     path = tmp_path / "mine.png"

@@ -6,15 +6,15 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from ncamlib import dna, emoji, load_model
-from ncamlib.autoencoder import NCAM, build
-from ncamlib.blocks import Leak, cb1, cb1_1d, cb3, fcb
+from ncamlib import emoji, load_model
 from ncamlib.config import Experiment, ModelConfig, from_dict, to_dict
-from ncamlib.encoder import slice_means
 from ncamlib.errors import NcamError
 from ncamlib.experiments import EXPERIMENTS, experiment
-from ncamlib.nca import draw_fire, seed, weight_shapes
-from ncamlib.predictor import Predictor
+from ncamlib.model import NCAM, build, dna
+from ncamlib.model.automaton import draw_fire, seed, weight_shapes
+from ncamlib.model.blocks import Leak, cb1, cb1_1d, cb3, fcb
+from ncamlib.model.encoder import slice_means
+from ncamlib.model.predictor import Predictor
 
 SMALL = ModelConfig(image_size=16, embedding=24, filters=4, hidden=32, steps=4)
 
@@ -47,7 +47,7 @@ def test_every_switch_runs_forward_and_backward(changes, images):
     torch.manual_seed(0)
     config = small(**changes)
     model = build(config)
-    model.start(images, torch.Generator().manual_seed(0))
+    model.initialise(images, torch.Generator().manual_seed(0))
     grown = model(images, model.draw_mutation(3, 0.5), model.draw_fire(3))
     assert grown.shape == (3, 4, 16, 16)
     grown.square().mean().backward()
@@ -134,7 +134,7 @@ def test_slice_means():
 def test_start_spreads_the_embedding(images):
     torch.manual_seed(0)
     model = NCAM(small(code="ce"))
-    model.start(images, torch.Generator())
+    model.initialise(images, torch.Generator())
     assert 0.5 < model.encode(images).std(0).mean() < 2
 
 
@@ -186,9 +186,9 @@ def test_none_letters_are_ignored():
 
 def test_started_code_carries_values_through_noise(monkeypatch):
     """After its start, half of the letters random cost less than a quarter of the variance."""
-    monkeypatch.setattr(dna, "START_STEPS", 400)
+    monkeypatch.setattr(dna, "FIT_STEPS", 400)
     torch.manual_seed(0)
-    error = dna.DNACode(ModelConfig()).start(torch.Generator().manual_seed(0))
+    error = dna.DNACode(ModelConfig()).initialise(torch.Generator().manual_seed(0))
     assert error < 0.25
 
 

@@ -2,8 +2,8 @@
 
 import pytest
 
+from ncamlib.chapters.parameters import check_parameters
 from ncamlib.errors import NcamError
-from ncamlib.parameters import check_parameters
 
 KINDS = {"experiment": ["a", "b"], "steps": range(1, 101), "rate": (0.0, 1.0), "show": bool, "emoji": str}
 GOOD = {"experiment": "a", "steps": 5, "rate": 0.5, "show": True, "emoji": "🆗"}

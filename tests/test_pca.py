@@ -3,13 +3,14 @@
 import pytest
 import torch
 
-from ncamlib import datasets, pca
+from ncamlib import data
 from ncamlib.errors import NcamError
-from ncamlib.results import load
+from ncamlib.results import pca
+from ncamlib.results.store import load
 
 
 def test_errors_are_those_of_a_truncated_svd():
-    images = datasets.emoji("chars", 16)
+    images = data.emoji("chars", 16)
     flat = images.pixels.flatten(1).double()
     centred = flat - flat.mean(0)
     u, s, v = torch.linalg.svd(centred, full_matrices=False)
@@ -22,13 +23,13 @@ def test_errors_are_those_of_a_truncated_svd():
     code = pca.LinearCode(images, 10)
     assert len(code) == 10
     assert code.error(images) == pytest.approx(left[10].item(), rel=1e-4)
-    assert code.error(datasets.emoji("emos", 16)) > code.error(images)
+    assert code.error(data.emoji("emos", 16)) > code.error(images)
     assert len(pca.LinearCode(images, 500)) == 95
 
 
 def test_many_small_images_take_the_covariance():
     pixels = torch.rand(40, 1, 3, 3, generator=torch.Generator().manual_seed(0))
-    left = pca.errors(datasets.Images("many", pixels, [str(i) for i in range(40)]))
+    left = pca.errors(data.Images("many", pixels, [str(i) for i in range(40)]))
     assert len(left) == 10
     assert left[0].item() == pytest.approx((pixels - pixels.mean(0)).square().mean().item(), rel=1e-5)
     assert left[-1] < 1e-12
@@ -37,7 +38,7 @@ def test_many_small_images_take_the_covariance():
 
 @pytest.mark.parametrize("subset", ["chars", "emos"])
 def test_the_record_is_what_is_computed(subset):
-    images = datasets.emoji(subset)
+    images = data.emoji(subset)
     row = pca.load()[images.digest]
     assert (row.images, row.count) == (subset, len(images))
     torch.testing.assert_close(torch.tensor(row.errors), pca.errors(images).float(), atol=1e-9, rtol=1e-4)
@@ -60,8 +61,8 @@ def test_recording_adds_to_what_is_there(tmp_path, monkeypatch):
     monkeypatch.setenv("NCAM_HOME", str(tmp_path))
     for count in (4, 5, 4):
         pixels = torch.rand(count, 1, 3, 3, generator=torch.Generator().manual_seed(count))
-        pca.record(datasets.Images(f"set {count}", pixels, [str(i) for i in range(count)]))
+        pca.record(data.Images(f"set {count}", pixels, [str(i) for i in range(count)]))
     assert [row.count for row in pca.load().values()] == [4, 5]
-    pca.path().write_text("[{}]")
-    with pytest.raises(NcamError, match=r"pca\.json is not a record of PCA"):
+    pca.RECORDS.path.write_text("[{}]")
+    with pytest.raises(NcamError, match=r"pca\.json is damaged"):
         pca.load()

@@ -2,17 +2,21 @@
 
 import dataclasses
 import json
+import os
 from pathlib import Path
 
 import pytest
 import torch
 from PIL import Image
 
-from ncamlib import checkpoint, datasets, provenance, reproduce, results
+from ncamlib import data, project
 from ncamlib.config import ModelConfig, TrainConfig
 from ncamlib.errors import NcamError
-from ncamlib.experiments import EXPERIMENTS, PRIORITY, WITH_ENCODER
-from ncamlib.run import TRAINING_FILE
+from ncamlib.experiments import EXPERIMENTS
+from ncamlib.model import checkpoint
+from ncamlib.results import merge, reproduce, store
+from ncamlib.training import TRAINING_FILE
+from ncamlib.training.processes import LOCK, holder, only_one
 
 ROOT = Path(__file__).resolve().parent.parent
 CPU = torch.device("cpu")
@@ -28,9 +32,9 @@ def chosen():
     return [dataclasses.replace(EXPERIMENTS[name], model=TINY, train=train) for name in NAMES]
 
 
-def load(experiment) -> datasets.Images:
-    few = datasets.emoji(experiment.images, 16)
-    return datasets.Images(experiment.images, few.pixels[:6], few.names[:6], few.sequences[:6])
+def load(experiment) -> data.Images:
+    few = data.emoji(experiment.images, 16)
+    return data.Images(experiment.images, few.pixels[:6], few.names[:6], few.sequences[:6])
 
 
 @pytest.fixture
@@ -39,23 +43,26 @@ def checkout(tmp_path, monkeypatch):
     (tmp_path / "checkout" / "figures").mkdir(parents=True)
     (tmp_path / "checkout" / "_toc.yml").touch()
     monkeypatch.setenv("NCAM_HOME", str(tmp_path / "checkout"))
-    return provenance.project_root()
+    return project.project_root()
+
+
+def reproduced(chosen, out, source=load, report=lambda _: None, **options) -> list[str]:
+    return reproduce.reproduce(reproduce.queue(chosen, out, **options), CPU, source, report)
 
 
 def test_every_experiment_has_its_place_and_comparisons_share_alike():
-    assert set(PRIORITY) == set(EXPERIMENTS)
     everything = reproduce.in_order([])
-    assert [e.name for e in everything] == list(PRIORITY)
+    assert [e.name for e in everything] == list(EXPERIMENTS)
     seconds = reproduce.shares(everything, 1000)
     assert sum(seconds.values()) == pytest.approx(1000)
     assert len({seconds[name] for name in seconds if name.startswith("variety-")}) == 1
-    with pytest.raises(NcamError, match="unknown experiment 'nope': choose from full-"):
+    with pytest.raises(NcamError, match="unknown experiment 'nope': choose one of full-"):
         reproduce.in_order(["nope"])
 
 
 def test_everything_is_written_and_nothing_trained_twice(tmp_path, chosen, checkout):
     said = []
-    assert reproduce.reproduce(chosen, tmp_path, CPU, load, report=said.append) == []
+    assert reproduced(chosen, tmp_path, report=said.append) == []
     for experiment in chosen:
         folder = tmp_path / experiment.name
         row = json.loads((folder / reproduce.RESULT_FILE).read_text())
@@ -65,11 +72,11 @@ def test_everything_is_written_and_nothing_trained_twice(tmp_path, chosen, check
             assert picture.width == 8 * (32 + 4) - 4
         # The recorded error comes from the very file that would be shipped.
         model, header = checkpoint.load_model(folder / reproduce.SHIPPED_FILE)
-        assert (model.encoder is None) == (experiment.name not in WITH_ENCODER)
-        assert results.measure_all(model, load(experiment), header).mse == pytest.approx(row["mse"], rel=1e-6)
+        assert (model.encoder is None) == (not experiment.ships_encoder)
+        assert store.measure_all(model, load(experiment), header).mse == pytest.approx(row["mse"], rel=1e-6)
     assert any("emos-dna-sto: MSE" in line and "paper 0.0180" in line for line in said)
     before = checkpoint.read(tmp_path / NAMES[0] / TRAINING_FILE, "training")[1]["step"]
-    reproduce.reproduce(chosen, tmp_path, CPU, load, report=said.append)
+    reproduced(chosen, tmp_path, report=said.append)
     assert checkpoint.read(tmp_path / NAMES[0] / TRAINING_FILE, "training")[1]["step"] == before
 
 
@@ -80,17 +87,17 @@ def test_one_failure_does_not_stop_the_rest(tmp_path, chosen, checkout):
         return load(experiment)
 
     said = []
-    assert reproduce.reproduce(chosen, tmp_path, CPU, broken, report=said.append) == [NAMES[0]]
+    assert reproduced(chosen, tmp_path, broken, report=said.append) == [NAMES[0]]
     assert "[1/2] emos-dna-sto: failed: the images are missing" in said
     assert (tmp_path / NAMES[1] / reproduce.RESULT_FILE).exists()
 
 
 def test_merge_keeps_the_better_and_never_mixes_images(tmp_path, chosen, checkout):
     run = tmp_path / "run"
-    reproduce.reproduce(chosen[:1], run, CPU, load, report=lambda _: None)
+    reproduced(chosen[:1], run)
     said = []
-    reproduce.merge([run], said.append)
-    first = results.load()[NAMES[0]]
+    merge.merge([run], report=said.append)
+    first = store.load()[NAMES[0]]
     assert checkpoint.shipped(NAMES[0]).read_bytes() == (run / NAMES[0] / reproduce.SHIPPED_FILE).read_bytes()
 
     file = run / NAMES[0] / reproduce.RESULT_FILE
@@ -98,7 +105,7 @@ def test_merge_keeps_the_better_and_never_mixes_images(tmp_path, chosen, checkou
     shipped = run / NAMES[0] / reproduce.SHIPPED_FILE
     tensors, header = checkpoint.read(shipped, "model")
     checkpoint.write(shipped, tensors, {**header, "step": 99})
-    reproduce.merge([run], said.append)
+    merge.merge([run], report=said.append)
     assert "was trained on after it was measured" in said[-1]
     checkpoint.write(shipped, tensors, header)
 
@@ -108,35 +115,35 @@ def test_merge_keeps_the_better_and_never_mixes_images(tmp_path, chosen, checkou
         ({"mse": first.mse / 2}, "recorded, was"),
     ):
         file.write_text(json.dumps({**dataclasses.asdict(first), **change}))
-        reproduce.merge([run], said.append)
+        merge.merge([run], report=said.append)
         assert expected in said[-1]
-    assert results.load()[NAMES[0]].mse == first.mse / 2
+    assert store.load()[NAMES[0]].mse == first.mse / 2
     with pytest.raises(NcamError, match="run ncam reproduce first"):
-        reproduce.merge([tmp_path / "nowhere"])
+        merge.merge([tmp_path / "nowhere"])
 
 
 def test_a_shipped_model_is_trained_further_and_counts_all_its_training(tmp_path, chosen, checkout):
-    one = [e for e in chosen if e.name in WITH_ENCODER]
+    one = [e for e in chosen if e.ships_encoder]
     for folder in ("first", "second", "third"):
-        reproduce.reproduce(one, tmp_path / folder, CPU, load, more=True, report=lambda _: None)
+        reproduced(one, tmp_path / folder, more=True)
         row = json.loads((tmp_path / folder / one[0].name / reproduce.RESULT_FILE).read_text())
         # A worse run would not be shipped; here it has to be, to be trained further.
         (tmp_path / folder / one[0].name / reproduce.RESULT_FILE).write_text(json.dumps({**row, "mse": 0.1}))
         (checkout / "figures" / "results.json").unlink(missing_ok=True)
-        reproduce.merge([tmp_path / folder], lambda _: None)
+        merge.merge([tmp_path / folder], report=lambda _: None)
     header = checkpoint.load_model(one[0].name)[1]
     assert header["step"] == row["train_steps"] == 9
-    assert [part["step"] for part in header["earlier"]] == [3, 3]
-    assert header["device"] == header["earlier"][0]["device"]  # named once
+    assert [part["step"] for part in header["parts"]] == [3, 3, 3]
+    assert len(store.load()[one[0].name].devices) == 1  # named once
     curve = checkpoint.shipped(one[0].name).with_suffix(".csv").read_text().splitlines()
     assert [line.split(",")[0] for line in curve] == ["step", *map(str, range(1, 10))]
 
 
 def test_a_model_without_its_encoder_cannot_be_trained_further(tmp_path, chosen, checkout):
-    one, said = [e for e in chosen if e.name not in WITH_ENCODER], []
-    reproduce.reproduce(one, tmp_path / "first", CPU, load, report=said.append)
-    reproduce.merge([tmp_path / "first"], said.append)
-    reproduce.reproduce(one, tmp_path / "second", CPU, load, more=True, report=said.append)
+    one, said = [e for e in chosen if not e.ships_encoder], []
+    reproduced(one, tmp_path / "first", report=said.append)
+    merge.merge([tmp_path / "first"], report=said.append)
+    reproduced(one, tmp_path / "second", more=True, report=said.append)
     assert "without its encoder: it cannot be trained further" in said[-1]
 
 
@@ -147,15 +154,71 @@ def test_shipped_checkpoints_are_small():
 
 
 def test_a_run_that_started_afresh_is_not_taken_for_one_trained_further(tmp_path, chosen, checkout):
-    one, said = [e for e in chosen if e.name in WITH_ENCODER], []
-    reproduce.reproduce(one, tmp_path, CPU, load, report=said.append)
-    reproduce.merge([tmp_path], said.append)
-    assert reproduce.reproduce(one, tmp_path, CPU, load, more=True, report=said.append) == [one[0].name]
+    one, said = [e for e in chosen if e.ships_encoder], []
+    reproduced(one, tmp_path, report=said.append)
+    merge.merge([tmp_path], report=said.append)
+    assert reproduced(one, tmp_path, more=True, report=said.append) == [one[0].name]
     assert "train further in another --out" in said[-1]
 
 
 def test_two_continuations_of_one_run_keep_one_curve(tmp_path):
     curve = tmp_path / "a.csv"
     curve.write_text("step,mse\n1,0.5\n2,0.4\n3,0.3\n4,0.2\n")
-    assert reproduce._continued(curve, "step,mse\n3,0.35\n4,0.25\n") == "step,mse\n1,0.5\n2,0.4\n3,0.35\n4,0.25\n"
-    assert reproduce._continued(tmp_path / "none.csv", "step,mse\n3,0.35\n") == "step,mse\n3,0.35\n"
+    assert merge._continued(curve, "step,mse\n3,0.35\n4,0.25\n") == "step,mse\n1,0.5\n2,0.4\n3,0.35\n4,0.25\n"
+    assert merge._continued(tmp_path / "none.csv", "step,mse\n3,0.35\n") == "step,mse\n3,0.35\n"
+
+
+def test_a_table_run_stays_when_a_better_one_comes(tmp_path, chosen, checkout):
+    """Only runs that were trained alike are compared, and what they are compared by is kept."""
+    name = NAMES[0]
+    reproduced(chosen[:1], tmp_path / "alike")
+    merge.merge([tmp_path / "alike"], table=True)
+    alike = store.load(store.TABLE)[name]
+    assert dataclasses.replace(store.load()[name], run=store.TABLE) == alike
+    reproduced(chosen[:1], tmp_path / "better", steps=5)
+    file = tmp_path / "better" / name / reproduce.RESULT_FILE
+    file.write_text(json.dumps({**json.loads(file.read_text()), "mse": alike.mse / 2}))
+    merge.merge([tmp_path / "better"])
+    assert store.load(store.TABLE)[name] == alike
+    assert store.load()[name].mse == alike.mse / 2
+    assert store.load()[name].attempts == 2
+    curve, picture = merge.table_files(name)
+    assert curve.read_bytes() == (tmp_path / "alike" / name / reproduce.LOSS_FILE).read_bytes()
+    assert picture.read_bytes() == (tmp_path / "alike" / name / reproduce.SHEET_FILE).read_bytes()
+
+
+def test_several_processes_share_a_queue(tmp_path, chosen, checkout):
+    """What another holds is left to it; what it has finished is not done again."""
+    said = []
+    with only_one(tmp_path / NAMES[0]):
+        tasks = reproduce.queue(chosen, tmp_path)
+        assert tasks[0].state() == f"trained by process {os.getpid()}"
+        assert tasks[1].state() == "waiting"
+        assert reproduced(chosen, tmp_path, report=said.append) == []
+    assert "left to another" in said[0]
+    assert not (tmp_path / NAMES[0] / TRAINING_FILE).exists()
+    assert tasks[1].state().startswith("done: MSE")
+    assert reproduced(chosen, tmp_path) == []
+    assert [task.state().split(":")[0] for task in tasks] == ["done", "done"]
+
+
+def test_a_lock_whose_holder_is_gone_is_no_obstacle(tmp_path, chosen, checkout):
+    folder = tmp_path / NAMES[0]
+    folder.mkdir()
+    (folder / LOCK).write_text("999999")
+    assert holder(folder) is None
+    assert reproduced(chosen[:1], tmp_path) == []
+
+
+def test_a_result_of_an_earlier_commit_is_read(checkout):
+    """Its machines were joined by plus signs."""
+    old = {"experiment": NAMES[0], "mse": 0.1, "mse_rgb_white": 0.2, "psnr": 7.0, "images": 6, "mutation_rate": 0.5}
+    old |= {"fire_rate": 0.5, "steps": 8, "seeds": 3, "mutation_curve": [[0.0, 0.1]], "train_steps": 9, "minutes": 2.0}
+    old |= {"device": "one + two", "backend": "cpu", "commit": "a1 + b2", "data_digest": "d", "torch": "2", "note": ""}
+    file = checkout / "figures" / "results.json"
+    file.write_text(json.dumps({"schema": 1, "results": [old]}))
+    row = store.load()[NAMES[0]]
+    assert (row.devices, row.commits, row.run) == (["one", "two"], ["a1", "b2"], store.BEST)
+    store.record(dataclasses.replace(row, mse=0.05))
+    assert json.loads(file.read_text())["schema"] == store.SCHEMA
+    assert store.load()[NAMES[0]].mse == 0.05

@@ -6,14 +6,15 @@ import pytest
 import torch
 from PIL import Image
 
-from ncamlib import datasets, genetics, load_model
-from ncamlib.sliders import growth_sliders, injection_sliders
+from ncamlib import data, load_model
+from ncamlib.chapters.sliders import growth_sliders, injection_sliders
+from ncamlib.model import genetics
 
 
 @pytest.fixture(scope="module")
 def codes():
     model, header = load_model("chars-dna-sto")
-    return model, model.encode(datasets.emoji(header["images"]).pixels[:6])
+    return model, model.encode(data.emoji(header["images"]).pixels[:6])
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +26,7 @@ def surgery(codes):
 @pytest.fixture(scope="module")
 def box():
     model, header = load_model("chars-dna-sto")
-    return growth_sliders(model, datasets.emoji(header["images"]).pixels[0])
+    return growth_sliders(model, data.emoji(header["images"]).pixels[0])
 
 
 def picture(box) -> bytes:
@@ -55,14 +56,14 @@ def test_every_slider_grows_another_picture_and_back(panel, name, request):
 
 def test_the_picture_is_the_rollout(box):
     model, header = load_model("chars-dna-sto")
-    image = datasets.emoji(header["images"]).pixels[:1]
+    image = data.emoji(header["images"]).pixels[:1]
     generator = torch.Generator().manual_seed(0)
     weights = model.weights(image, model.draw_mutation(1, 0.5, generator))
     grown = model.nca.visible(model.grow(weights, model.config.steps, model.draw_fire(1, generator=generator)))
     with Image.open(io.BytesIO(picture(box))) as shown:
         assert shown.size == (256, 256)
         corner = shown.getpixel((130, 130))
-    rgb = datasets.over_white(grown)[0, :, 32, 32].clamp(0, 1) * 255
+    rgb = data.over_white(grown)[0, :, 32, 32].clamp(0, 1) * 255
     assert corner == tuple(rgb.round().int().tolist())
 
 
@@ -75,7 +76,7 @@ def test_injection_shows_the_mean_genes_and_their_carriers(surgery, codes):
     with Image.open(io.BytesIO(picture(surgery))) as shown:
         assert shown.size == (3 * 132 - 4, 128)
         pixels = [shown.getpixel((132 * i + 65, 65)) for i in range(3)]
-    rgb = datasets.over_white(grown)[:, :, 32, 32].clamp(0, 1) * 255
+    rgb = data.over_white(grown)[:, :, 32, 32].clamp(0, 1) * 255
     assert pixels == [tuple(row) for row in rgb.round().int().tolist()]
 
 

@@ -15,13 +15,15 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from ncamlib import checkpoint, datasets, schedule
+from ncamlib import data
 from ncamlib.config import ModelConfig, Stage, TrainConfig
 from ncamlib.errors import NcamError
 from ncamlib.experiments import experiment
-from ncamlib.provenance import pick_device
-from ncamlib.run import MODEL_FILE, TRAINING_FILE, prepare
-from ncamlib.train import Diverged, train
+from ncamlib.machine import pick_device
+from ncamlib.model import checkpoint
+from ncamlib.training import schedule
+from ncamlib.training.loop import Diverged, train
+from ncamlib.training.run import MODEL_FILE, TRAINING_FILE, prepare
 
 CPU = torch.device("cpu")
 TINY = ModelConfig(
@@ -36,9 +38,9 @@ def tiny(steps: int = 6, model: dict | None = None, **settings):
 
 
 @pytest.fixture(scope="module")
-def images() -> datasets.Images:
-    few = datasets.emoji("emos", 16)
-    return datasets.Images("emos", few.pixels[:12], few.names[:12], few.sequences[:12])
+def images() -> data.Images:
+    few = data.emoji("emos", 16)
+    return data.Images("emos", few.pixels[:12], few.names[:12], few.sequences[:12])
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:
@@ -64,7 +66,7 @@ def stop_after(step: int):
 
 
 def test_one_image_is_learned(tmp_path, images):
-    one = datasets.Images("one", images.pixels[:1], images.names[:1])
+    one = data.Images("one", images.pixels[:1], images.names[:1])
     quick = tiny(150, {"code": "ce", "fire_rate": 1.0}, learning_rate=6e-3, warmup=5)
     run = train(quick, one, tmp_path, CPU, quiet=True)
     assert run.losses[-1] < 0.2 * run.losses[0]
@@ -75,7 +77,7 @@ HALVES = (Stage(0.5, 8, 4, batch=2), Stage(1.0, 16, 8))
 
 @pytest.mark.parametrize(("preparing", "total"), [(0, 40), (10, 40), (60, 80)])
 def test_preparing_counts_towards_the_budget_up_to_half_of_it(tmp_path, images, monkeypatch, preparing, total):
-    training, clock = importlib.import_module("ncamlib.train"), itertools.count()
+    training, clock = importlib.import_module("ncamlib.training.loop"), itertools.count()
 
     def slow(*arguments):
         for _ in range(preparing):
@@ -118,12 +120,12 @@ def test_killed_run_resumes_bit_identically(tmp_path, images):
     code = (
         "import sys; sys.path.insert(0, sys.argv[1])\n"
         "import torch; torch.set_num_threads(1)\n"
-        "from ncamlib import dna; dna.START_STEPS = 5\n"
+        "from ncamlib.model import dna; dna.FIT_STEPS = 5\n"
         "from pathlib import Path\n"
-        "import ncamlib.train as t; t.SAVE_EVERY = 0\n"
+        "import ncamlib.training.loop as t; t.SAVE_EVERY = 0\n"
         "from test_train import *\n"
-        "few = datasets.emoji('emos', 16)\n"
-        "few = datasets.Images('emos', few.pixels[:12], few.names[:12], few.sequences[:12])\n"
+        "few = data.emoji('emos', 16)\n"
+        "few = data.Images('emos', few.pixels[:12], few.names[:12], few.sequences[:12])\n"
         "train(tiny(40), few, Path(sys.argv[2]), CPU, quiet=True)\n"
     )
     command = [sys.executable, "-c", code, str(Path(__file__).parent)]
@@ -146,11 +148,11 @@ def test_two_processes_equal_one(tmp_path, images):
     code = (
         "import sys; sys.path.insert(0, sys.argv[1])\n"
         "import torch; torch.set_num_threads(1)\n"
-        "from ncamlib import dna; dna.START_STEPS = 5\n"
+        "from ncamlib.model import dna; dna.FIT_STEPS = 5\n"
         "from pathlib import Path\n"
         "from test_train import *\n"
-        "few = datasets.emoji('emos', 16)\n"
-        "few = datasets.Images('emos', few.pixels[:12], few.names[:12], few.sequences[:12])\n"
+        "few = data.emoji('emos', 16)\n"
+        "few = data.Images('emos', few.pixels[:12], few.names[:12], few.sequences[:12])\n"
         "train(tiny(4), few, Path(sys.argv[2]), CPU, quiet=True)\n"
     )
     script = tmp_path / "run.py"
@@ -198,14 +200,14 @@ def test_another_model_or_other_images_are_refused(tmp_path, images):
     train(tiny(2), images, tmp_path, CPU, quiet=True)
     with pytest.raises(NcamError, match="holds another model"):
         train(tiny(2, {"hidden": 64}), images, tmp_path, CPU, quiet=True)
-    other = datasets.Images("emos", images.pixels.flip(0), images.names)
+    other = data.Images("emos", images.pixels.flip(0), images.names)
     with pytest.raises(NcamError, match="other images"):
         train(tiny(2), other, tmp_path, CPU, quiet=True)
 
 
 def test_images_of_another_shape_are_refused(tmp_path):
     with pytest.raises(NcamError, match=r"4x32x32.*takes 4x16x16"):
-        train(tiny(), datasets.emoji("emos", 32), tmp_path, CPU, quiet=True)
+        train(tiny(), data.emoji("emos", 32), tmp_path, CPU, quiet=True)
 
 
 def test_missing_gpu_is_said():
@@ -252,7 +254,7 @@ def test_an_epoch_shows_every_image_once(images):
     for epoch in drawn.split(12):
         assert epoch.sort().values.tolist() == list(range(12))
     assert not torch.equal(drawn[:12], drawn[12:24])
-    few = datasets.Images("few", images.pixels[:3], images.names[:3])
+    few = data.Images("few", images.pixels[:3], images.names[:3])
     assert prepare(tiny(), few, CPU).draw(8).bincount().tolist() in ([3, 3, 2], [3, 2, 3], [2, 3, 3])
 
 

@@ -6,10 +6,12 @@ import json
 import pytest
 import torch
 
-from ncamlib import datasets, figures, provenance, trials
+from ncamlib import data, project
+from ncamlib.chapters import figures
 from ncamlib.config import ModelConfig, TrainConfig
 from ncamlib.errors import NcamError
 from ncamlib.experiments import experiment
+from ncamlib.results import tables, trials
 
 CPU = torch.device("cpu")
 TINY = ModelConfig(
@@ -27,13 +29,13 @@ def checkout(tmp_path, monkeypatch):
     monkeypatch.setattr(trials, "experiment", lambda name: base)
     changes = {"as it is": trials._train(), "twice the batch": trials._train(batch=8)}
     monkeypatch.setattr(trials, "TRIALS", {"emos-dna-sto": changes})
-    return provenance.project_root()
+    return project.project_root()
 
 
 @pytest.fixture
 def images():
-    few = datasets.emoji("emos", 16)
-    return datasets.Images("emos", few.pixels[:8], few.names[:8], few.sequences[:8])
+    few = data.emoji("emos", 16)
+    return data.Images("emos", few.pixels[:8], few.names[:8], few.sequences[:8])
 
 
 def test_every_trial_changes_something_else():
@@ -50,9 +52,9 @@ def test_trials_are_recorded_once_and_shown(tmp_path, checkout, images):
     rows = trials.load()
     assert [row.change for row in rows] == ["as it is", "twice the batch"]
     assert all(row.data_digest == images.digest and row.train_steps > 0 for row in rows)
-    table = trials.markdown(rows)
+    table = tables.trials_markdown(rows)
     assert f"| twice the batch | {rows[1].train_steps:,} | {rows[1].mse:.4f} |" in table
-    file = trials.path()
+    file = trials.RECORDS.path
     file.write_text(json.dumps([{**json.loads(file.read_text())[0], "change": "a forgotten one"}]))
     assert trials.load()[0].change == "a forgotten one"
 
@@ -60,7 +62,7 @@ def test_trials_are_recorded_once_and_shown(tmp_path, checkout, images):
 def test_seeds_are_gathered_and_a_diverged_one_is_seen(checkout):
     row = trials.Trial("variety-dna-sto", "no slices, seed 0", 0.07, 0.1, 9, 4.0, 0, "CPU", "abc", "d", "")
     rows = [dataclasses.replace(row, change=f"no slices, seed {s}", seed=s, mse=m) for s, m in ((0, 0.07), (1, None))]
-    trials.path().write_text(json.dumps([trials.to_dict(r) for r in rows]))
+    trials.RECORDS.save(rows)
     assert trials.over_seeds("variety-dna-sto") == {"no slices": [0.07, None]}
     drawn = figures.seed_spread(trials.over_seeds("variety-dna-sto"), [0.067])
     assert "1 of 2 diverged" in drawn.axes[0].get_xticklabels()[0].get_text()

@@ -22,6 +22,7 @@ from torch import Tensor
 from ncamlib.kernels.fire import Fire
 from ncamlib.kernels.padding import CHANNELS, obstacle, pad
 from ncamlib.kernels.reference import Weights
+from ncamlib.machine import processor
 
 SOURCE = Path(__file__).with_name("rollout.cpp")
 FLAGS = ["-O3", "-std=c++17", "-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math", "-shared", "-fPIC"]
@@ -31,14 +32,6 @@ ZEROS, WRAP, CONE = 0, 1, 2  # what lies beyond the edge, as `Shape` in rollout.
 
 class Unavailable(Exception):
     """The native kernel cannot be built or used here; the message says why."""
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return next(line for line in lines if line.startswith(("flags", "Features")))
-    except (OSError, StopIteration):
-        return platform.processor()
 
 
 def _build(command: str, target: Path) -> None:
@@ -68,7 +61,11 @@ def compiler() -> str:
 def library() -> ctypes.CDLL:
     """The compiled kernel; raises Unavailable where it cannot be built."""
     version = subprocess.run([compiler(), "--version"], capture_output=True, text=True, check=False).stdout
-    key = hashlib.sha256("\n".join([SOURCE.read_text(), version, *FLAGS, _processor()]).encode()).hexdigest()[:16]
+    key = hashlib.sha256(
+        "\n".join(
+            [SOURCE.read_text(), version, *FLAGS, processor("flags", "Features") or platform.processor()]
+        ).encode()
+    ).hexdigest()[:16]
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ncamlib"
     target = cache / f"rollout-{key}.so"
     try:

@@ -14,10 +14,12 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
-from ncamlib import checkpoint, datasets
-from ncamlib.autoencoder import NCAM
+from ncamlib import data
 from ncamlib.config import to_dict
 from ncamlib.errors import NcamError
+from ncamlib.model import checkpoint
+from ncamlib.model.manifold import NCAM
+from ncamlib.project import write_atomically
 
 MANIFEST = 1  # version of manifest.json; the page knows one
 DECODER, ENCODER = ("code.from_", "predictor."), ("code.to_", "encoder.")  # parts of a model's state
@@ -32,7 +34,7 @@ def pack_letters(letters: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def letters_of(model: NCAM, images: datasets.Images) -> Tensor:
+def letters_of(model: NCAM, images: data.Images) -> Tensor:
     """The most probable letter everywhere: (N, E, L)."""
     return torch.cat([model.encode(part).argmax(-1) for part in images.pixels.split(64)])
 
@@ -57,7 +59,7 @@ def rule(model: NCAM) -> dict[str, float | bool]:
     return {"leak": model.nca.leak().item(), "wrap": model.config.wrap, "size": model.config.image_size}
 
 
-def pack(model: NCAM, images: datasets.Images) -> bytes:
+def pack(model: NCAM, images: data.Images) -> bytes:
     """The decoder and the DNA of all images, as a safetensors file. NcamError for a model the page cannot run."""
     config = to_dict(model.config)
     for name, value in STANDARD.items():
@@ -70,7 +72,7 @@ def pack(model: NCAM, images: datasets.Images) -> bytes:
         "steps": model.config.steps,
         "fire_rate": model.config.fire_rate,
         "names": images.names,
-        "emoji": ["".join(chr(int(p, 16)) for p in s.split("-")) for s in images.sequences],
+        "emoji": images.emoji,
     }
     return save(tensors, {"ncam": json.dumps(header)})
 
@@ -91,12 +93,12 @@ def write(experiments: Sequence[str], folder: Path) -> None:
     files: dict[str, dict[str, Any]] = {}
     for experiment in experiments:
         model, header = checkpoint.load_model(experiment)
-        parts = {"manifold": pack(model, datasets.emoji(header["images"])), "encoder": pack_encoder(model)}
-        for part, data in parts.items():
-            if not data:
+        parts = {"manifold": pack(model, data.emoji(header["images"])), "encoder": pack_encoder(model)}
+        for part, content in parts.items():
+            if not content:
                 raise NcamError(f"{experiment} was saved without its encoder, which the page needs: take another model")
             name = f"{header['experiment']['name']}-{part}.safetensors"
-            checkpoint.write_atomically(folder / name, data)
-            files[name] = {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+            write_atomically(folder / name, content)
+            files[name] = {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
     manifest = json.dumps({"version": MANIFEST, "files": files}, indent=1) + "\n"
-    checkpoint.write_atomically(folder / "manifest.json", manifest.encode())
+    write_atomically(folder / "manifest.json", manifest.encode())

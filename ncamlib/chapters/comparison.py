@@ -1,0 +1,99 @@
+"""What the results chapters share: several models on the same images, their numbers side by side.
+
+F models, N images, C image channels, H W pixels.
+"""
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ncamlib import results
+from ncamlib.config import Experiment
+from ncamlib.data.images import Images
+from ncamlib.experiments import EXPERIMENTS
+from ncamlib.machine import pick_device
+from ncamlib.model import checkpoint
+from ncamlib.model.base import Model
+from ncamlib.results import pca
+from ncamlib.results.measurement import TEST_MUTATION, measure, reconstruct
+from ncamlib.results.tables import machine, number
+from ncamlib.training.loop import train
+from ncamlib.training.run import MODEL_FILE
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A model to compare, and where it comes from."""
+
+    experiment: Experiment
+    model: Model
+    header: dict[str, Any]  # of its checkpoint
+
+    @property
+    def label(self) -> str:
+        """The row's name in the paper."""
+        return self.experiment.row
+
+
+def shipped(names: Sequence[str]) -> list[Contender]:
+    """The named experiments that have a checkpoint."""
+    return [
+        Contender(EXPERIMENTS[name], *checkpoint.load_model(name))
+        for name in names
+        if checkpoint.shipped(name).exists()
+    ]
+
+
+def retrain(names: Sequence[str], images: Images, minutes: float, seed: int = 0) -> list[Contender]:
+    """Train the named experiments afresh on `images`, sharing the time alike; a progress bar shows each."""
+    found, device = [], pick_device()
+    with tempfile.TemporaryDirectory() as folder:
+        for name in names:
+            start = EXPERIMENTS[name]
+            experiment = replace(start, images=images.name, train=replace(start.train, seed=seed))
+            train(experiment, images, Path(folder) / name, device, 60 * minutes / len(names))
+            found.append(Contender(experiment, *checkpoint.load_model(Path(folder) / name / MODEL_FILE)))
+    return found
+
+
+def compare(
+    contenders: Sequence[Contender], images: Images, shown: Sequence[int], mutation_rate: float = TEST_MUTATION
+) -> tuple[list[float], Tensor]:
+    """MSE of each model on `images`, and what each grows of those `shown`: (F, N, C, H, W)."""
+    errors = [measure(c.model, images, mutation_rate).mse for c in contenders]
+    targets = images.pixels[list(shown)]
+    return errors, torch.stack([reconstruct(c.model, targets, mutation_rate) for c in contenders])
+
+
+def markdown(contenders: Sequence[Contender], errors: Sequence[float] | None = None) -> str:
+    """A table: the paper's error, ours as recorded on the whole set, the training.
+
+    With `errors`, also what was measured here. Where it was recorded for the images, also what PCA leaves with as many
+    numbers, and with how many it is as good as our model.
+    """
+    recorded, linear = results.load(), pca.load()
+    titles = ["model", "paper", "ours, recorded", *(["measured here"] if errors else [])]
+    known = any(c.header["data_digest"] in linear for c in contenders)
+    titles += [*(["PCA, as many numbers", "as good as PCA with"] if known else []), "training"]
+    lines = [f"| {' | '.join(titles)} |", f"|---|{'--:|' * (len(titles) - 2)}---|"]
+    for i, contender in enumerate(contenders):
+        experiment, header = contender.experiment, contender.header
+        row = recorded.get(experiment.name)
+        ours = row.mse if row and row.data_digest == header["data_digest"] else None
+        cells = [contender.label, number(experiment.paper_mse), number(ours)]
+        cells += [number(errors[i])] if errors else []
+        if known:
+            yardstick = linear.get(header["data_digest"])
+            best = ours if ours is not None else errors[i] if errors else None
+            left = yardstick and yardstick.left(experiment.model.embedding)
+            components = yardstick.equal(best) if yardstick and best is not None else None
+            cells += [number(left), "–" if components is None else f"{components:,}"]
+        spent = f"{minutes:.0f} min" if (minutes := header["minutes"]) >= 1 else f"{60 * minutes:.0f} s"
+        budget = f"{header['step']:,} steps, {spent}, {machine([part['device'] for part in header['parts']])}"
+        lines.append(f"| {' | '.join(cells)} | {budget} |")
+    return "\n".join(lines)

@@ -1,0 +1,5 @@
+"""The `ncam` command: one module per group of commands, put together in `main`."""
+
+from ncamlib.cli.main import app, main
+
+__all__ = ["app", "main"]

@@ -1,0 +1,62 @@
+"""`ncam bench`: the rollout beside everything one could use instead."""
+
+import datetime
+import json
+from typing import Annotated
+
+import torch
+import typer
+
+from ncamlib.bench.rollout import Row
+from ncamlib.cli.options import AsJson, Device
+from ncamlib.config import to_dict
+from ncamlib.machine import device_name, pick_device
+from ncamlib.project import commit
+
+
+def bench(
+    quick: Annotated[bool, typer.Option("--quick", help="Small cases only, within a minute.")] = False,
+    threads: Annotated[list[int] | None, typer.Option(help="CPU threads; may be given several times.")] = None,
+    rounds: Annotated[
+        int | None, typer.Option(help="Turns of every variant in every case, 5 unless told, 3 if quick.")
+    ] = None,
+    as_json: AsJson = False,
+    device: Device = "auto",
+) -> None:
+    """Time the rollout beside everything one could use instead."""
+    from ncamlib.bench import rollout as benchmark
+
+    chosen, rows, rounds = pick_device(device), [], rounds or (3 if quick else 5)
+    head = {
+        "device": device_name(chosen).split(", ")[0],
+        "date": datetime.date.today().isoformat(),
+        "torch": torch.__version__,
+        "commit": commit(),
+        "rounds": rounds,
+    }
+    for count in threads or [None]:
+        if count:
+            benchmark.use_threads(count)
+        rows += benchmark.measure(benchmark.QUICK if quick else benchmark.FULL, chosen, rounds)
+    if as_json:
+        typer.echo(json.dumps({**head, "results": [to_dict(row) for row in rows]}, indent=1))
+        return
+    show(rows)
+
+
+def show(rows: list[Row]) -> None:
+    """Print the rows as a table, case by case."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table, last = Table("variant", "ms", "x naive", "of ceiling", "peak MiB"), None
+    for row in rows:
+        size = f"{row.grid}x{row.grid} T={row.steps} B={row.batch}"
+        case = f"{row.direction} p={row.fire_rate:g} {size}, threads: {row.threads}"
+        if case != last:
+            table.add_section()
+            table.add_row(f"[bold]{case}")
+        last = case
+        numbers = (f"{row.milliseconds:.0f}", f"{row.ratio_to_naive:.2g}", f"{row.share_of_ceiling:.0%}")
+        table.add_row(row.variant, *numbers, "" if row.peak_memory_mib is None else f"{row.peak_memory_mib:.0f}")
+    Console().print(table)

@@ -1,0 +1,97 @@
+"""The commands that train everything, and ship the best of what was trained."""
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import typer
+
+from ncamlib.cli.models import load_images
+from ncamlib.cli.options import (
+    Backend,
+    DataDir,
+    Device,
+    OptimiserSteps,
+    StepsAlias,
+    Threads,
+    choose_backend,
+    parse_duration,
+)
+from ncamlib.config import Experiment
+from ncamlib.data import Images
+from ncamlib.experiments import experiment
+from ncamlib.machine import pick_device
+
+
+def reproduce(
+    names: Annotated[list[str] | None, typer.Argument(metavar="[EXPERIMENT]...", help="All, unless named.")] = None,
+    out: Annotated[Path, typer.Option(help="One folder per experiment; resumes what it holds.")] = Path("runs"),
+    time_budget: Annotated[str | None, typer.Option(help="Shared among all, e.g. 25m.")] = None,
+    optimiser_steps: OptimiserSteps = None,
+    steps: StepsAlias = None,
+    more: Annotated[bool, typer.Option("--more", help="Train the shipped checkpoints further.")] = False,
+    status: Annotated[bool, typer.Option("--status", help="Say how far each is, and train nothing.")] = False,
+    nice: Annotated[int, typer.Option(help="Leave the processor to others, 0 to 19.", min=0, max=19)] = 0,
+    threads: Threads = None,
+    device: Device = "auto",
+    backend: Backend = "auto",
+    data_dir: DataDir = None,
+) -> None:
+    """Train and measure experiments one after the other, unattended. The same command continues.
+
+    Several processes may run it at once: each takes the next experiment that no other has.
+    """
+    from ncamlib.results import reproduce as reproduction
+
+    chosen = reproduction.in_order(names or [])
+    tasks = reproduction.queue(chosen, out, parse_duration(time_budget), optimiser_steps or steps, more)
+    if status:
+        width = max(len(task.experiment.name) for task in tasks)
+        for task in tasks:
+            typer.echo(f"{task.experiment.name:<{width}}  {task.state()}")
+        return
+    if threads:
+        torch.set_num_threads(threads)
+    if nice:
+        os.nice(nice)
+    chosen_device = pick_device(device)
+    choose_backend(backend, chosen_device)
+
+    def load(one: Experiment) -> Images:
+        return load_images(one, one.images, data_dir if one.images == "cifar10" else None)
+
+    failed = reproduction.reproduce(tasks, chosen_device, load, typer.echo)
+    if failed:
+        typer.echo(f"not finished: {', '.join(failed)}", err=True)
+        raise typer.Exit(1)
+
+
+def trials(
+    bases: Annotated[list[str] | None, typer.Argument(metavar="[EXPERIMENT]...", help="All, unless named.")] = None,
+    out: Annotated[Path, typer.Option(help="One folder per trial.")] = Path("runs/trials"),
+    time_budget: Annotated[str, typer.Option(help="Of each trial.")] = "4m",
+    threads: Annotated[int, typer.Option(help="CPU threads.")] = 1,
+    device: Device = "auto",
+    data_dir: DataDir = None,
+) -> None:
+    """Train a base experiment with one setting changed at a time, and record what each change did."""
+    from ncamlib.results import trials as recipe
+
+    torch.set_num_threads(threads)
+    for name in bases or recipe.TRIALS:
+        base = experiment(name)
+        images = load_images(base, base.images, data_dir if base.images == "cifar10" else None)
+        recipe.run(name, out, pick_device(device), images, parse_duration(time_budget), typer.echo)
+
+
+def merge(
+    folders: Annotated[list[Path], typer.Argument(help="The --out folders of `ncam reproduce`.")],
+    table: Annotated[
+        bool, typer.Option("--table", help="Record them also as the runs that are compared, trained alike.")
+    ] = False,
+) -> None:
+    """Ship the best of several runs: checkpoints, losses and results go into the checkout."""
+    from ncamlib.results import merge as merging
+
+    merging.merge(folders, table, typer.echo)

@@ -1,0 +1,73 @@
+"""The `ncam data` commands: what ships, where it comes from, and the proof."""
+
+import io
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ncamlib import data
+from ncamlib.cli.options import DataDir
+from ncamlib.data import noto, sprites
+from ncamlib.data.images import characters
+from ncamlib.errors import NcamError
+from ncamlib.project import write_atomically
+from ncamlib.results import pca
+
+app = typer.Typer(help="The emoji sprites that ship with the package.", no_args_is_help=True)
+
+
+@app.command("info")
+def data_info(names: Annotated[str | None, typer.Option(help="List the emoji of this subset.")] = None) -> None:
+    """Subsets and their sizes, and the digest of the shipped sprites."""
+    if names:
+        for i in sprites.members(names):
+            row = sprites.manifest()[i]
+            typer.echo(f"{characters(row['sequence'])}\t{row['name']}")
+        return
+    for subset in data.SUBSETS:
+        typer.echo(f"{subset:>8}  {len(sprites.members(subset)):5d} images")
+    typer.echo(f"sprites {sprites.sprites_digest(sprites.sprites())}")
+
+
+Font = Annotated[Path | None, typer.Option(help="A NotoColorEmoji.ttf. [the system's, else upstream's v2.042]")]
+
+
+@app.command("build")
+def data_build(
+    font: Font = None,
+    out: Annotated[Path, typer.Option(help="Where to write the sprites.")] = Path("noto_emoji.webp"),
+) -> None:
+    """Rebuild the sprite file from the font."""
+    chosen = noto.find_font(font)
+    tiles = noto.build_sprites(chosen, [row["sequence"] for row in sprites.manifest()])
+    buffer = io.BytesIO()
+    typer.echo(f"packing {len(tiles)} sprites from {chosen}", err=True)
+    sprites.sprite_sheet(tiles).save(buffer, "WEBP", lossless=True, quality=100, method=6, exact=True)
+    write_atomically(out, buffer.getvalue())
+    typer.echo(f"wrote {out}, digest {sprites.sprites_digest(tiles)}")
+
+
+@app.command("verify")
+def data_verify(font: Font = None) -> None:
+    """Prove by digest that the shipped sprites equal a rebuild from the font."""
+    chosen = noto.find_font(font)
+    rebuilt = sprites.sprites_digest(noto.build_sprites(chosen, [row["sequence"] for row in sprites.manifest()]))
+    if rebuilt != sprites.sprites_digest(sprites.sprites()):
+        raise NcamError(f"the shipped sprites differ from those in {chosen}: is it NotoColorEmoji 2.042?")
+    typer.echo(f"the shipped sprites equal those in {chosen}: {rebuilt}")
+
+
+@app.command("pca")
+def data_pca(
+    name: Annotated[str, typer.Argument(metavar="DATASET", help="An emoji subset, or cifar10.")],
+    data_dir: DataDir = None,
+    record: Annotated[bool, typer.Option("--record", help="Keep it for the tables of the book.")] = False,
+) -> None:
+    """What a linear code leaves of a set of images: the yardstick beside the models' errors."""
+    size, channels = (32, 3) if name == "cifar10" else (64, 4)
+    images = data.load(name, size, channels, data_dir)
+    left = pca.record(images).errors if record else pca.errors(images).tolist()
+    for components in (0, 16, 32, 64, 128, 256, 512, 1024):
+        if components < len(left):
+            typer.echo(f"{components:5d} components leave an MSE of {left[components]:.4g}")

@@ -1,0 +1,31 @@
+"""The `ncam` command, put together, and its way out: one sentence and an exit status."""
+
+import sys
+
+import typer
+
+from ncamlib.cli import bench, campaign, data, listing, models
+from ncamlib.errors import NcamError
+from ncamlib.training import Diverged
+
+app = typer.Typer(
+    help="Neural Cellular Automata Manifold: grow images from a DNA-like code, one pixel at a time.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.command("list")(listing.list_experiments)
+for command in (models.train, models.evaluate, models.grow, models.config):
+    app.command()(command)
+for command in (campaign.reproduce, campaign.merge, campaign.trials, bench.bench):
+    app.command()(command)
+app.add_typer(data.app, name="data")
+
+
+def main() -> None:
+    """Entry point: an NcamError is one sentence on stderr and exit status 2, a diverged training 1."""
+    try:
+        app()
+    except NcamError as error:
+        typer.echo(f"ncam: {error}", err=True)
+        sys.exit(1 if isinstance(error, Diverged) else 2)

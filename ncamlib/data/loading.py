@@ -1,0 +1,71 @@
+"""The images of an experiment: a subset of the emoji, one of them, CIFAR-10, or a folder of pictures."""
+
+import functools
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from ncamlib.data.cifar import cifar10
+from ncamlib.data.images import Images
+from ncamlib.data.pictures import IMAGE_SUFFIXES, load_image
+from ncamlib.data.sprites import SUBSETS, emoji, manifest, members, single
+from ncamlib.errors import NcamError, choice
+
+
+def folder(
+    path: Path, size: int = 64, channels: int = 4, skip_broken: bool = False, say: Callable[[str], None] | None = None
+) -> Images:
+    """Every PNG, JPEG or WebP under `path` as one set, named by relative path.
+
+    A broken picture is named and refused, or named and skipped if `skip_broken`; pictures of
+    another size are resized, and `say` (default: stderr) is told how many.
+    """
+    say = say or functools.partial(print, file=sys.stderr)
+    if not path.is_dir():
+        raise NcamError(f"there is no folder {path}: give a folder of PNG or JPEG pictures")
+    files = sorted(f for f in path.rglob("*") if f.suffix.lower() in IMAGE_SUFFIXES)
+    if not files:
+        raise NcamError(f"{path} holds no PNG or JPEG pictures")
+    pixels, names, resized = [], [], 0
+    for file in files:
+        try:
+            picture, original = load_image(file, size, channels)
+        except NcamError as error:
+            if not skip_broken:
+                raise NcamError(f"{error}, or skip it with --skip-broken") from error
+            say(f"skipped: {error}")
+            continue
+        resized += original != (size, size)
+        pixels.append(picture)
+        names.append(file.relative_to(path).as_posix())
+    if not pixels:
+        raise NcamError(f"no picture in {path} could be read")
+    if resized:
+        say(f"{resized} of {len(pixels)} pictures in {path} were resized to {size}x{size}")
+    note = f"from the folder {path.name}"
+    return Images(path.name, torch.stack(pixels), names, note=note)
+
+
+def load(name: str, size: int, channels: int = 4, data_dir: Path | None = None, skip_broken: bool = False) -> Images:
+    """The images of an experiment: an emoji subset, one emoji by name, 'cifar10', or the folder `data_dir`."""
+    if data_dir is not None:
+        return folder(data_dir, size, channels, skip_broken)
+    if name == "cifar10":
+        return cifar10()
+    if any(row["name"] == name for row in manifest()):
+        return single(name, size)
+    return emoji(choice("dataset", name, (*SUBSETS, "cifar10")), size)
+
+
+def known(name: str) -> bool:
+    """Whether images of this name can be loaded without a folder."""
+    return name in (*SUBSETS, "cifar10") or any(row["name"] == name for row in manifest())
+
+
+def names(name: str) -> list[str]:
+    """The names of an emoji subset's images, or of one emoji; none for photographs."""
+    if name in SUBSETS:
+        return [manifest()[i]["name"] for i in members(name)]
+    return [] if name == "cifar10" else [name]

@@ -1,0 +1,95 @@
+"""Pictures and tensors: read, written, enlarged, laid out on a sheet, animated.
+
+F frames, N images, C channels, H W pixels. RGBA is premultiplied; pictures are shown over white unless said otherwise.
+"""
+
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor
+
+from ncamlib.data.images import evenly
+from ncamlib.errors import NcamError
+from ncamlib.project import write_atomically
+
+IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp"}  # that are read
+ANIMATIONS, PICTURES = (".gif", ".apng"), (".png",)  # that are written
+
+
+def load_image(path: Path, size: int, channels: int = 4) -> tuple[Tensor, tuple[int, int]]:
+    """One picture as a (channels, size, size) tensor, premultiplied; and the size it had (W, H).
+
+    Other sizes are resized (padded to a square first); raises NcamError for a broken file.
+    """
+    try:
+        with Image.open(path) as opened:
+            picture = opened.convert("RGBA")
+    except FileNotFoundError as error:
+        raise NcamError(f"there is no picture {path}") from error
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise NcamError(f"{path} is not a picture that can be read ({error}): remove or replace it") from error
+    original, side = picture.size, max(picture.size)
+    square = Image.new("RGBA", (side, side))
+    square.paste(picture, ((side - picture.width) // 2, (side - picture.height) // 2))
+    straight = np.asarray(square).astype(np.float32) / 255
+    straight[..., :3] *= straight[..., 3:]  # premultiply before resizing: no dark or bright rims
+    pixels = torch.from_numpy(straight).permute(2, 0, 1).contiguous()
+    if side != size:
+        method = Image.Resampling.BOX if side > size else Image.Resampling.BICUBIC
+        bands = [Image.fromarray(band.numpy()).resize((size, size), method) for band in pixels]
+        pixels = torch.from_numpy(np.stack([np.asarray(band) for band in bands])).clamp(0, 1)
+    return (pixels if channels == 4 else over_white(pixels)), original
+
+
+def over_white(rgba: Tensor) -> Tensor:
+    """Premultiplied RGBA (..., 4, H, W) -> RGB over white; RGB passes through."""
+    if rgba.shape[-3] == 3:
+        return rgba
+    return rgba[..., :3, :, :] + (1 - rgba[..., 3:4, :, :])
+
+
+def to_picture(rgb: Tensor) -> Image.Image:
+    """(3, H, W) in [0, 1], clamped -> an 8-bit picture."""
+    return Image.fromarray((rgb.clamp(0, 1) * 255).round().to(torch.uint8).permute(1, 2, 0).contiguous().numpy(), "RGB")
+
+
+def enlarge(images: Tensor, factor: int) -> Tensor:
+    """Every pixel as factor x factor pixels. (N, C, H, W) -> (N, C, factor H, factor W)."""
+    return images.repeat_interleave(factor, -1).repeat_interleave(factor, -2)
+
+
+def sheet(images: Tensor, columns: int, gap: int = 4) -> Tensor:
+    """Images side by side over white, `columns` to a row. (N, 3 or 4, H, W) -> (3, H', W')."""
+    rgb = over_white(images).clamp(0, 1)
+    rows = -(-len(rgb) // columns)
+    blank = rgb.new_ones(rows * columns - len(rgb), *rgb.shape[1:])
+    padded = F.pad(torch.cat([rgb, blank]), (0, gap, 0, gap), value=1.0)
+    h, w = padded.shape[-2:]
+    grid = padded.view(rows, columns, 3, h, w).permute(2, 0, 3, 1, 4).reshape(3, rows * h, columns * w)
+    return grid[:, : rows * h - gap, : columns * w - gap]
+
+
+def save_growth(path: Path | str, frames: Tensor, scale: int = 4, milliseconds: int = 60) -> None:
+    """Write a growth as an animation (.gif, .apng) or as a strip of at most nine frames (.png).
+
+    frames (F, 3 or 4, H, W). The last frame of an animation stays for a second.
+    """
+    path = Path(path)
+    suffix = path.suffix.lower()
+    if suffix not in ANIMATIONS + PICTURES:
+        raise NcamError(f"cannot write {path.name}: the name must end in {', '.join(ANIMATIONS + PICTURES)}")
+    buffer = io.BytesIO()
+    if suffix in PICTURES:
+        chosen = evenly(len(frames), 9)
+        to_picture(sheet(enlarge(frames[chosen], scale), len(chosen))).save(buffer, "PNG")
+    else:
+        pictures = [to_picture(frame) for frame in over_white(enlarge(frames, scale))]
+        durations = [milliseconds] * (len(pictures) - 1) + [1000]
+        options: dict[str, Any] = {"save_all": True, "append_images": pictures[1:], "duration": durations, "loop": 0}
+        pictures[0].save(buffer, "GIF" if suffix == ".gif" else "PNG", **options)
+    write_atomically(path, buffer.getvalue())

@@ -1,0 +1,98 @@
+"""The linear yardstick beside the paper's numbers: what principal components leave of a set of images.
+
+For the squared error they are the best linear code there is. N images, K components.
+"""
+
+import functools
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from ncamlib.data.images import Images
+from ncamlib.errors import NcamError
+from ncamlib.project import Records, commit
+
+MOST = 1024  # components recorded: the longest code of the paper
+
+
+def errors(images: Images) -> Tensor:
+    """MSE left after k principal components, k from 0 (the mean image alone) on: (K + 1,).
+
+    Fitted on the very images it is measured on, as the models are.
+    """
+    flat = images.pixels.flatten(1).double()
+    flat -= flat.mean(0)
+    # Of the Gram matrix and the covariance, which share their eigenvalues, the smaller.
+    products = flat @ flat.T if len(flat) <= flat.shape[1] else flat.T @ flat
+    energy = torch.linalg.eigvalsh(products).flip(0).clamp_min(0)
+    left = energy.sum() - torch.cat([energy.new_zeros(1), energy.cumsum(0)])
+    return left.clamp_min(0) / flat.numel()
+
+
+class LinearCode:
+    """The first principal components of a set: the best linear code of so many numbers."""
+
+    def __init__(self, images: Images, components: int):
+        flat = images.pixels.flatten(1)
+        self.mean = flat.mean(0)
+        centred = flat - self.mean
+        values, vectors = torch.linalg.eigh((centred @ centred.T).double())
+        kept = max(1, min(components, len(images) - 1))
+        values, vectors = values[-kept:], vectors[:, -kept:]
+        self.axes = (vectors / values.clamp_min(1e-12).sqrt()).float().T @ centred  # (K, C * H * W), orthonormal
+
+    def __len__(self) -> int:
+        """How many components there are: no more than the images have."""
+        return len(self.axes)
+
+    def error(self, images: Images) -> float:
+        """MSE that the code leaves on a set, also on one it was not fitted to."""
+        centred = images.pixels.flatten(1) - self.mean
+        return (centred - (centred @ self.axes.T) @ self.axes).square().mean().item()
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """The errors of a set of images, kept so that tables need neither the images nor the time."""
+
+    images: str
+    count: int
+    note: str
+    data_digest: str
+    commit: str
+    errors: tuple[float, ...]  # as `errors`, up to MOST components
+
+    def left(self, components: int) -> float:
+        """MSE left after so many components."""
+        return self.errors[min(components, len(self.errors) - 1)]
+
+    def equal(self, error: float) -> int | None:
+        """The smallest number of components that leave at most `error`; None if it takes more than are recorded."""
+        return next((k for k, left in enumerate(self.errors) if left <= error), None)
+
+
+RECORDS = Records("pca.json", Recorded)
+
+
+@functools.cache
+def _load(file: Path, changed: int) -> dict[str, Recorded]:
+    return {row.data_digest: row for row in RECORDS.load()}
+
+
+def load() -> dict[str, Recorded]:
+    """What was recorded, by the digest of the images; empty outside a checkout."""
+    try:
+        file = RECORDS.path
+    except NcamError:
+        return {}
+    return _load(file, file.stat().st_mtime_ns) if file.exists() else {}
+
+
+def record(images: Images) -> Recorded:
+    """Compute and record the errors of a set of images."""
+    left = tuple(float(f"{error:.5g}") for error in errors(images)[: MOST + 1].tolist())
+    row = Recorded(images.name, len(images), images.note, images.digest, commit(), left)
+    RECORDS.save(list((load() | {row.data_digest: row}).values()))
+    return row

@@ -1,0 +1,213 @@
+"""Trains and measures experiments unattended: a queue that any number of processes on a machine share.
+
+Each experiment has its folder, which one process at a time holds: the checkpoints (training, model, shipped),
+`result.json`, `loss.csv` and a sheet of 24 reconstructions. `merge` ships what came of it.
+"""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ncamlib.config import Experiment, Stage, from_dict, to_dict
+from ncamlib.data.images import Images, evenly
+from ncamlib.data.pictures import enlarge, sheet, to_picture
+from ncamlib.errors import NcamError, choice
+from ncamlib.experiments import EXPERIMENTS
+from ncamlib.model import checkpoint
+from ncamlib.model.base import Coded, Model
+from ncamlib.model.encoder import Codebook
+from ncamlib.project import write_atomically
+from ncamlib.results.measurement import reconstruct
+from ncamlib.results.store import Result, measure_all
+from ncamlib.training.loop import train
+from ncamlib.training.processes import InUse, holder
+from ncamlib.training.run import MODEL_FILE, TRAINING_FILE
+
+RESULT_FILE, LOSS_FILE, SHEET_FILE = "result.json", "loss.csv", "reconstructions.png"  # of a run, in its folder
+SHIPPED_FILE = "shipped.safetensors"  # the deployable checkpoint, from which the result is measured
+SHOWN = 24  # reconstructions on the sheet
+CODES = 512  # of a data set that readers may not have, the codes of so many images are shipped too
+FURTHER = (0.25, 0.01)  # of the learning rate, where a trained model is trained further
+
+Report = Callable[[str], None]
+
+
+def in_order(names: Sequence[str]) -> list[Experiment]:
+    """The named experiments, or all of them, in the order of the tables."""
+    for name in names:
+        choice("experiment", name, EXPERIMENTS)
+    return [experiment for name, experiment in EXPERIMENTS.items() if not names or name in names]
+
+
+def shares(chosen: Sequence[Experiment], budget: float) -> dict[str, float]:
+    """Seconds of training for each experiment, by its share; the rows of one comparison get the same."""
+    return {e.name: budget * e.share / sum(other.share for other in chosen) for e in chosen}
+
+
+def further(experiment: Experiment) -> Experiment:
+    """The training of a model that is trained already: at full size only, from a small learning rate."""
+    full = Stage(1.0, experiment.model.image_size, experiment.model.steps, rates=FURTHER)
+    return replace(experiment, train=replace(experiment.train, stages=(full,), scale_leak=False))
+
+
+@dataclass(frozen=True)
+class Task:
+    """One experiment in its folder, and how far it is to be trained."""
+
+    experiment: Experiment
+    folder: Path
+    seconds: float | None = None  # of training; None: as many optimiser steps as the experiment says
+    warm_start: Path | None = None
+
+    def header(self) -> dict[str, Any] | None:
+        """What the training checkpoint says; None where there is none yet."""
+        file = self.folder / TRAINING_FILE
+        return checkpoint.read_header(file, "training") if file.exists() else None
+
+    def check(self) -> None:
+        """InUse if another process has the folder, NcamError if it holds a training of another kind."""
+        pid, about = holder(self.folder), self.header()
+        if pid is not None:
+            raise InUse(f"process {pid} trains in {self.folder}")
+        if self.warm_start and about and len(about["parts"]) < 2:
+            raise NcamError(f"{self.folder} holds a training that started afresh: train further in another --out")
+
+    @property
+    def trained(self) -> bool:
+        """Whether its training has come to its end."""
+        about = self.header()
+        if about is None:
+            return False
+        return about["seconds"] >= self.seconds if self.seconds else about["own_steps"] >= self.experiment.train.steps
+
+    @property
+    def result(self) -> Result | None:
+        """What was measured of this very training, if it was."""
+        if not all((self.folder / name).exists() for name in (RESULT_FILE, SHIPPED_FILE, LOSS_FILE)):
+            return None
+        row, about = read_result(self.folder), self.header()
+        known = about and (about["step"], about["data_digest"])
+        return row if known == (row.train_steps, row.data_digest) else None
+
+    def state(self) -> str:
+        """In words, for the status."""
+        pid, row = holder(self.folder), self.result
+        if pid is not None:
+            return f"trained by process {pid}" + self._progress()
+        if row is not None and self.trained:
+            return f"done: MSE {row.mse:.4f} after {row.train_steps:,} steps, {row.minutes:.0f} min"
+        return ("to be measured" if self.trained else "paused" if self.header() else "waiting") + self._progress()
+
+    def _progress(self) -> str:
+        about = self.header()
+        if about is None:
+            return ""
+        goal = f" of {self.seconds / 60:.0f}" if self.seconds else f", to {self.experiment.train.steps:,} steps"
+        return f": step {about['own_steps']:,}, {about['seconds'] / 60:.1f} min{goal}"
+
+
+def read_result(folder: Path) -> Result:
+    """The result that was measured in a folder; NcamError for a damaged one."""
+    try:
+        return from_dict(Result, json.loads((folder / RESULT_FILE).read_text(encoding="utf-8")))
+    except ValueError as error:
+        raise NcamError(
+            f"{folder / RESULT_FILE} is damaged ({error}): remove it and run ncam reproduce again"
+        ) from error
+
+
+def queue(
+    chosen: Sequence[Experiment], out: Path, budget: float | None = None, steps: int | None = None, more: bool = False
+) -> list[Task]:
+    """What is to be done. The budget (seconds) is shared among all; without one each takes `steps` optimiser steps,
+    or its own number. With `more`, a run starts from the shipped checkpoint, where there is one.
+    """
+    seconds, tasks = shares(chosen, budget) if budget else {}, []
+    for experiment in chosen:
+        start = checkpoint.shipped(experiment.name) if more else None
+        start = start if start and start.exists() else None
+        asked = further(experiment) if start else experiment
+        asked = replace(asked, train=replace(asked.train, steps=steps)) if steps else asked
+        tasks.append(Task(asked, out / experiment.name, seconds.get(experiment.name), start))
+    return tasks
+
+
+def reproduce(
+    tasks: Sequence[Task], device: torch.device, load: Callable[[Experiment], Images], report: Report = print
+) -> list[str]:
+    """Train and measure each experiment that no other process has, going on where an earlier call was cut off.
+
+    An experiment that fails is reported and does not stop the others. Returns the names of those that failed or that
+    a request to stop left unfinished.
+    """
+    failed: list[str] = []
+    for i, task in enumerate(tasks):
+        name, label = task.experiment.name, f"[{i + 1}/{len(tasks)}] {task.experiment.name}"
+        try:
+            task.check()
+            row = task.result if task.trained else None
+            if row is None:
+                row = _work(task, device, load, lambda text, label=label: report(f"{label}: {text}"))
+            if row is None:
+                report(f"{label}: stopped; the same command continues")
+                return [*failed, *(other.experiment.name for other in tasks[i:])]
+        except InUse as error:
+            report(f"{label}: left to another: {error}")
+            continue
+        except (NcamError, RuntimeError, OSError) as error:  # out of memory is a RuntimeError
+            report(f"{label}: failed: {error}")
+            failed.append(name)
+            continue
+        paper = f", paper {task.experiment.paper_mse:.4f}" if task.experiment.paper_mse else ""
+        report(f"{label}: MSE {row.mse:.4f}{paper}; {row.train_steps} steps in {row.minutes:.1f} minutes")
+    return failed
+
+
+def _work(task: Task, device: torch.device, load: Callable[[Experiment], Images], report: Report) -> Result | None:
+    """Train and measure one experiment; None if it was stopped."""
+    images = load(task.experiment)
+    report(f"{len(images)} images")
+    train(task.experiment, images, task.folder, device, task.seconds, warm_start=task.warm_start)
+    return measure_run(task.folder, images, device) if task.trained else None
+
+
+def measure_run(folder: Path, images: Images, device: torch.device) -> Result:
+    """Measure a trained model from its deployable checkpoint and write all that is kept of it, for `merge`."""
+    model, header = checkpoint.load_model(folder / MODEL_FILE, device)
+    ships = deployable(model, images, header["experiment"].get("ships_encoder", True))
+    checkpoint.save_model(folder / SHIPPED_FILE, ships, header)
+    model, header = checkpoint.load_model(folder / SHIPPED_FILE, device)
+    row = measure_all(model, images, header)
+    losses = checkpoint.read(folder / TRAINING_FILE, "training")[0]["losses"].tolist()
+    first = header["step"] - len(losses) + 1
+    lines = [f"{step},{loss:.6g}" for step, loss in enumerate(losses, first)]
+    write_atomically(folder / LOSS_FILE, ("step,mse\n" + "\n".join(lines) + "\n").encode())
+    to_picture(sample_sheet(model, images)).save(folder / SHEET_FILE)
+    # Last, because it says that the others are there.
+    write_atomically(folder / RESULT_FILE, (json.dumps(to_dict(row), indent=1) + "\n").encode())
+    return row
+
+
+def sample_sheet(model: Model, images: Images) -> torch.Tensor:
+    """Some targets and what grows of them, side by side: (3, H, W)."""
+    targets = images.pixels[evenly(len(images), SHOWN)]
+    pairs = torch.stack([targets, reconstruct(model, targets).cpu()], 1).flatten(0, 1)  # target, grown, target, ...
+    return sheet(enlarge(pairs, 2), columns=8)
+
+
+def deployable(model: Model, images: Images, encoder: bool = False) -> Model:
+    """The model as it is shipped: with the codes of its images in place of the encoder, unless that is needed.
+
+    Of a data set that does not come with the package, the codes of a fixed random few are added.
+    """
+    if not isinstance(model, Coded) or model.encoder is None:
+        return model
+    if not images.sequences and len(images) > 1:
+        model.codes = Codebook.of(model.encoder, images.sample(CODES).pixels)
+    elif not encoder:
+        model.codes, model.encoder = Codebook.of(model.encoder, images.pixels), None
+    return model

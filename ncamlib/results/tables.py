@@ -1,0 +1,128 @@
+"""The recorded results as tables: the rows of the paper, the published numbers and ours. All Markdown is made here."""
+
+import itertools
+from collections.abc import Sequence
+from decimal import ROUND_HALF_UP, Decimal
+from pathlib import Path
+from typing import Any
+
+from ncamlib import data
+from ncamlib.config import Experiment
+from ncamlib.errors import NcamError
+from ncamlib.experiments import CHAPTERS, EXPERIMENTS
+from ncamlib.project import write_atomically
+from ncamlib.results import pca, store, trials
+from ncamlib.results.store import Result
+from ncamlib.results.trials import Trial
+
+BEGIN, END = "<!-- results: written by 'ncam list --write', not by hand -->", "<!-- end of results -->"
+OWN = "Models of your own"
+
+
+def summary() -> list[dict[str, Any]]:
+    """One row per experiment, with what the paper reports and what was measured here; models of one's own come last."""
+    best, alike = store.load(store.BEST), store.load(store.TABLE)
+    own = [name for name in best if name not in EXPERIMENTS]
+    rows = [_summary(name, EXPERIMENTS[name], best.get(name), alike.get(name)) for name in EXPERIMENTS]
+    return rows + [_summary(name, None, best[name], alike.get(name)) for name in own]
+
+
+def _summary(name: str, experiment: Experiment | None, best: Result | None, alike: Result | None) -> dict[str, Any]:
+    yardstick = best and pca.load().get(best.data_digest)
+    keys = ("mse", "mse_rgb_white", "psnr", "train_steps", "minutes", "data_digest", "heldout_mse", "note", "attempts")
+    return {
+        "name": name,
+        "dataset": experiment.images if experiment else "",
+        "table": experiment.table if experiment else OWN,
+        "row": experiment.row if experiment else "",
+        "paper_mse": experiment and experiment.paper_mse,
+        "pca_mse": yardstick.left(experiment.model.embedding) if yardstick and experiment else None,
+        "images": data.count(experiment.images) if experiment else best and best.images,
+        **{key: best and getattr(best, key) for key in keys},
+        "device": best and " + ".join(best.devices),
+        "commit": best and " + ".join(best.commits),
+        "devices": best.devices if best else [],
+        "commits": best.commits if best else [],
+        "table_mse": alike and alike.mse,
+        "table_steps": alike and alike.train_steps,
+    }
+
+
+def machine(devices: Sequence[str]) -> str:
+    """Recorded devices without their threads and trade marks, as a table shows them."""
+    parts = (device.split(",")[0].replace("(R)", "").replace("(TM)", "") for device in devices)
+    return ", ".join(dict.fromkeys(part.removesuffix(" Processor").strip() for part in parts))
+
+
+def short(commits: Sequence[str]) -> str:
+    """Recorded commits, as a table shows them."""
+    return ", ".join(commit[:7] for commit in commits)
+
+
+def number(value: float | None) -> str:
+    """An error as the tables show it: four places, a half rounded up as in the paper (0.05035 -> 0.0504)."""
+    if value is None:
+        return "–"
+    return str(Decimal(repr(value)).quantize(Decimal("0.0001"), ROUND_HALF_UP)) if value < 10 else f"{value:.0e}"
+
+
+def markdown(rows: list[dict[str, Any]], book: str = "") -> str:
+    """The results as a Markdown table, by the paper's tables; experiments not yet trained show a dash.
+
+    `book` is the way to the folder of the chapters.
+    """
+    titles = ["experiment", "paper", "ours", "alike", "PCA", "PSNR (dB)", "steps", "min", "machine", "commit"]
+    empty = " |" * (len(titles) - 1)
+    lines = [f"| {' | '.join(titles)} |", f"|---|{'--:|' * 7}---|---|"]
+    for where, group in itertools.groupby(rows, key=lambda row: row["table"]):
+        notes = []
+        title = f"[{where}]({book}{CHAPTERS[where]}.ipynb)" if where in CHAPTERS else where
+        lines.append(f"| **{title}** |{empty}")
+        for row in group:
+            errors = (number(row[key]) for key in ("paper_mse", "mse", "table_mse", "pca_mse"))
+            cells = [f"`{row['name']}`", *errors]
+            if row["mse"] is not None:
+                cells += [f"{row['psnr']:.1f}", f"{row['train_steps']:,}", f"{row['minutes']:.0f}"]
+                cells += [machine(row["devices"]), short(row["commits"])]
+                notes += [row["note"]] if row["note"] else []
+            lines.append(f"| {' | '.join(cells)} |{' |' * (len(titles) - len(cells))}")
+        lines += [f"| *images {note}* |{empty}" for note in dict.fromkeys(notes)]
+    return "\n".join(lines)
+
+
+def trials_markdown(rows: Sequence[Trial]) -> str:
+    """The trials as a Markdown table."""
+
+    def shown(value: float | None) -> str:
+        return "diverged" if value is None else number(value)
+
+    lines = ["| trial | optimiser steps | MSE, 50% mutation | MSE, clean codes |", "|---|--:|--:|--:|"]
+    last = None
+    for row in rows:
+        if row.base != last:
+            commits = " and ".join(dict.fromkeys(r.commit[:7] for r in rows if r.base == row.base))
+            where = f"{row.minutes:.0f} min each, {machine([row.device])}, commit {commits}"
+            lines.append(f"| **`{row.base}`**, {where} | | | |")
+        last = row.base
+        lines.append(f"| {row.change} | {row.train_steps:,} | {shown(row.mse)} | {shown(row.mse_clean)} |")
+    return "\n".join(lines)
+
+
+def rendered() -> dict[str, str]:
+    """The tables that README and book take from the recorded results, by file."""
+    rows = summary()
+    return {
+        "README.md": markdown(rows, book="book/"),
+        "book/intro.md": markdown(rows),
+        "book/choices.md": trials_markdown([row for row in trials.load() if row.base != trials.ABLATION]),
+    }
+
+
+def write_into(file: Path, table: str) -> None:
+    """Replace the table between the two marks in a Markdown file."""
+    text = file.read_text(encoding="utf-8")
+    if BEGIN not in text or END not in text:
+        raise NcamError(f"{file} has no place for the results: it needs the lines {BEGIN} and {END}")
+    before, rest = text.split(BEGIN, 1)
+    after = rest.split(END, 1)[1]
+    write_atomically(file, f"{before}{BEGIN}\n\n{table}\n\n{END}{after}".encode())

@@ -1,0 +1,170 @@
+"""Small trials of the recipe: what a change of one setting does within the same few minutes.
+
+Every trial trains a base experiment with one setting changed, on the same images and the same time, and is
+recorded in `figures/trials.json`, from which the book renders its table. Single short runs: they choose a
+recipe, they prove nothing. Trials that an earlier recipe was chosen by stay recorded, but can no longer be run here.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ncamlib.config import Experiment, Stage, to_dict
+from ncamlib.data.images import Images
+from ncamlib.errors import NcamError, choice
+from ncamlib.experiments import experiment
+from ncamlib.model import checkpoint
+from ncamlib.project import Records
+from ncamlib.results.measurement import measure
+from ncamlib.training.loop import Diverged, train
+from ncamlib.training.run import MODEL_FILE
+
+MEASURED = 1000  # images of a fixed sample, where the set is larger
+
+Change = Callable[[Experiment], Experiment]
+
+
+def _train(**fields: Any) -> Change:
+    return lambda base: replace(base, train=replace(base.train, **fields))
+
+
+def _model(**fields: Any) -> Change:
+    return lambda base: replace(base, model=replace(base.model, **fields))
+
+
+def _stages(change: Callable[[Stage], Stage]) -> Change:
+    return lambda base: _train(stages=tuple(change(stage) for stage in base.train.stages))(base)
+
+
+def _steps_per_cell(ratio: float) -> Change:
+    """So many steps of the automaton for every cell of a side, on every grid."""
+
+    def change(base: Experiment) -> Experiment:
+        base = _model(steps=round(ratio * base.model.image_size))(base)
+        return _stages(lambda stage: replace(stage, steps=round(ratio * stage.grid)))(base)
+
+    return change
+
+
+def _grids(*parts: tuple[float, int]) -> Change:
+    """Other grids until these shares, with a learning rate that falls from beginning to end."""
+
+    def change(base: Experiment) -> Experiment:
+        ratio = base.model.steps / base.model.image_size
+        starts = [0.0, *(until for until, _ in parts)]
+        stages = tuple(
+            Stage(until, grid, round(ratio * grid), rates=(1 - start, 1 - until))
+            for start, (until, grid) in zip(starts, parts, strict=False)
+        )
+        return _train(stages=stages)(base)
+
+    return change
+
+
+def _variants() -> dict[str, Change]:
+    """The rows of the ablation with three seeds each: enough to tell a difference from chance."""
+    suffixes = {"full model": "", "no leak factor": "-noleak", "no normalisation": "-nonorm", "no slices": "-noslices"}
+
+    def variant(suffix: str, seed: int) -> Change:
+        return lambda base: _train(seed=seed)(experiment(base.name + suffix))
+
+    return {f"{row}, seed {seed}": variant(suffix, seed) for seed in range(3) for row, suffix in suffixes.items()}
+
+
+ABLATION = "variety-dna-sto"  # its trials belong to chapter 05, the others to the table of the recipe
+
+# Base experiment -> what each trial changes, in words.
+TRIALS: dict[str, dict[str, Change]] = {
+    "full-ce-syn": {
+        "the recipe": _train(),
+        "zeros beyond the edge": _model(wrap=False),
+        "64×64 from the start": _grids((1.0, 64)),
+        "32×32, 40, 48, 56, 64, as before": _grids((0.35, 32), (0.5, 40), (0.65, 48), (0.8, 56), (1.0, 64)),
+        "leak factor not scaled with the grid": _train(scale_leak=False),
+        "encoder's convolutions learn": _train(encoder_from=0.0),
+        "encoder's convolutions learn from 80% on": _train(encoder_from=0.8),
+        "embedding from random projections": _train(components=False),
+        "no averaged weights": _train(ema=0.0),
+        "a learning rate that stays": _stages(lambda stage: replace(stage, rates=(0.5, 0.5))),
+        "batches drawn with replacement": _train(replacement=True),
+    },
+    "chars-dna-sto": {
+        "steps: 3/4 of the side": _steps_per_cell(0.75),
+        "steps: 3/2 of the side": _train(),
+        "steps: 3 times the side": _steps_per_cell(3.0),
+    },
+    ABLATION: _variants(),
+}
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One recorded trial; the errors are None where the training diverged."""
+
+    base: str
+    change: str
+    mse: float | None  # at 50% mutation
+    mse_clean: float | None  # codes as encoded
+    train_steps: int
+    minutes: float
+    seed: int
+    device: str
+    commit: str
+    data_digest: str
+    note: str
+
+
+RECORDS = Records("trials.json", Trial)
+
+
+def load() -> list[Trial]:
+    """The recorded trials, in the order of the table."""
+    known = [(base, change) for base, changes in TRIALS.items() for change in changes]
+    places = {trial: place for place, trial in enumerate(known)}
+    return sorted(RECORDS.load(), key=lambda row: places.get((row.base, row.change), len(places)))
+
+
+def over_seeds(base: str) -> dict[str, list[float | None]]:
+    """The errors of trials that differ in the seed alone, by what they train; None where a training diverged."""
+    found: dict[str, list[float | None]] = {}
+    for row in load():
+        if row.base == base:
+            found.setdefault(row.change.removesuffix(f", seed {row.seed}"), []).append(row.mse)
+    return found
+
+
+def run(
+    base: str,
+    out: Path,
+    device: torch.device,
+    images: Images,
+    budget: float,
+    report: Callable[[str], None] = print,
+) -> None:
+    """Train, measure and record every trial of a base experiment that is not recorded yet; `budget` seconds each."""
+    done = {(row.base, row.change) for row in load()}
+    for label, change in TRIALS[choice("trials", base, TRIALS)].items():
+        if (base, label) in done:
+            continue
+        chosen = change(experiment(base))
+        settings = hashlib.sha256(json.dumps(to_dict(chosen)).encode()).hexdigest()[:8]
+        folder = out / f"{base}-{settings}"  # other settings, another folder
+        try:
+            header = train(chosen, images, folder, device, budget, quiet=True).header()
+            if header["minutes"] * 60 < 0.98 * budget:
+                raise NcamError(f"the trial '{label}' was stopped: the same command continues")
+            model, _ = checkpoint.load_model(folder / MODEL_FILE, device)
+            sample = images.sample(MEASURED)
+            mse, clean = measure(model, sample).mse, measure(model, sample, mutation_rate=0.0).mse
+        except Diverged:
+            header, mse, clean = checkpoint.read(folder / MODEL_FILE, "model")[1], None, None
+        about = {key: header[key] for key in ("minutes", "data_digest", "note")}
+        about |= {key: header["parts"][-1][key] for key in ("device", "commit")}
+        row = Trial(base, label, mse, clean, header["step"], seed=chosen.train.seed, **about)
+        RECORDS.save([*load(), row])
+        report(f"{base}, {label}: " + ("diverged" if mse is None else f"MSE {mse:.4f}, clean {clean:.4f}"))

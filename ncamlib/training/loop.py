@@ -1,0 +1,224 @@
+"""Trains one experiment: the whole set on the device, one loop that reads from top to bottom.
+
+Everything random comes from one generator whose state is saved with the weights, so a run that
+was cut off continues bit for bit on a CPU. Under torchrun each process takes its share of the
+same global batch. B global batch, T steps, H W grid.
+"""
+
+import contextlib
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from ncamlib.config import Experiment
+from ncamlib.data.images import Images
+from ncamlib.errors import NcamError
+from ncamlib.training import schedule
+from ncamlib.training.processes import Ranks, only_one, ranks, stop_requests
+from ncamlib.training.run import TRAINING_FILE, Run, prepare
+
+EXPLODED = 1e4  # gradient norm before clipping, or loss, beyond which training has diverged
+SAVE_EVERY = 60.0  # seconds
+AVERAGE_EVERY = 8  # optimiser steps: averaging costs as much memory traffic as a third of an optimiser step
+
+
+class Diverged(NcamError):
+    """The loss or the gradient left all bounds; the last good checkpoint is kept."""
+
+
+@dataclass
+class Budget:
+    """The time or the optimiser steps that a training may take, and how much of it is gone.
+
+    What it takes to prepare the model counts towards a limit in time, up to half of it.
+    """
+
+    experiment: Experiment
+    seconds: float | None  # in place of a number of steps
+    spent: float = 0.0  # seconds of earlier calls
+    preparing: float = 0.0  # seconds
+    began: float = field(default_factory=lambda: time.monotonic())
+
+    @property
+    def total(self) -> float:
+        """Seconds spent, over all calls."""
+        return self.spent + time.monotonic() - self.began
+
+    @property
+    def training(self) -> float:
+        """Seconds that are left for the steps of a limit in time."""
+        return max(self.seconds - self.preparing, self.seconds / 2)
+
+    def progress(self, step: int) -> float:
+        """The share of the training that is behind, at this optimiser step."""
+        if not self.seconds:
+            return schedule.progress(self.experiment, step)
+        return (self.total - self.preparing) / self.training
+
+    def remaining(self, progress: float) -> str:
+        """What a progress bar says of it."""
+        return f", {(1 - progress) * self.training / 60:.1f} min left" if self.seconds else ""
+
+
+@dataclass
+class Feed:
+    """What the model is trained on: images, or their means once and for all while the convolutions do not learn."""
+
+    run: Run
+    ranks: Ranks
+    pixels: Tensor
+    learning: bool | None = None  # whether the encoder's convolutions learn
+
+    def arrange(self, progress: float) -> None:
+        """Go over from fixed convolutions to learning ones when it is time."""
+        learning = progress >= self.run.experiment.train.encoder_from
+        if learning == self.learning:
+            return
+        self.learning, model = learning, self.run.model
+        encoder = getattr(model, "encoder", None)
+        if encoder is not None:
+            encoder.train_convolutions(learning)
+        self.inputs = self.pixels if encoder is None or learning else encoder.all_means(self.pixels)
+        self.module = nn.parallel.DistributedDataParallel(model) if self.ranks.world > 1 else model
+
+
+def train_step(feed: Feed, progress: float) -> float:
+    """Draw a batch, grow it, step the optimiser. Returns the loss of the global batch."""
+    run, ranks = feed.run, feed.ranks
+    settings, generator = run.experiment.train, run.generator
+    stage = schedule.stage(run.experiment, progress)
+    # All processes draw the whole batch from the same stream and keep their share.
+    batch = settings.batch * stage.batch
+    mine, chosen = ranks.share(batch), run.draw(batch)
+    low, high = settings.mutation
+    rate = low + (high - low) * torch.rand((), generator=generator, device=generator.device).item()
+    mutation = run.model.draw_mutation(batch, rate, generator)
+    fire = run.model.draw_fire(batch, None, generator)
+    target = F.adaptive_avg_pool2d(feed.pixels[chosen[mine]], stage.grid)
+
+    grown = feed.module(
+        feed.inputs[chosen[mine]],
+        None if mutation is None else mutation[mine],
+        None if fire is None else fire.of(mine),
+        stage.steps,
+        stage.grid,
+        leak_scale=None if settings.scale_leak else 1.0,
+    )
+    loss = F.mse_loss(grown, target)
+    run.optimiser.zero_grad()
+    loss.backward()
+    norm = nn.utils.clip_grad_norm_(run.model.parameters(), settings.clip).item()
+    value = ranks.mean(loss.detach())
+    if not (value < EXPLODED and norm < EXPLODED):  # also catches NaN
+        raise Diverged(
+            f"training diverged at step {run.step} (loss {value:.3g}, gradient norm {norm:.3g}): the last good "
+            "checkpoint is kept; resume from it with a lower learning rate, for instance "
+            f"--learning-rate {settings.learning_rate / 3:.1g}"
+        )
+    for group in run.optimiser.param_groups:
+        group["lr"] = schedule.learning_rate(run.experiment, run.step, progress)
+    run.optimiser.step()
+    average(run)
+    run.step += 1
+    run.losses.append(value)
+    return value
+
+
+@torch.no_grad()
+def average(run: Run) -> None:
+    """Move the averaged weights towards the present ones, every few steps by as much as in so many steps."""
+    if run.average is not None and run.step % AVERAGE_EVERY == 0:
+        decay = min(run.experiment.train.ema, (run.step + 1) / (run.step + 10)) ** AVERAGE_EVERY
+        torch._foreach_lerp_(list(run.average.parameters()), list(run.model.parameters()), 1 - decay)
+
+
+def begin(
+    experiment: Experiment, images: Images, out: Path, device: torch.device, warm_start: Path | None, main: bool
+) -> Run:
+    """The run in the folder `out` if there is one, else a new one, from the weights of `warm_start` if given."""
+    run = prepare(experiment, images, device)
+    if (out / TRAINING_FILE).exists():
+        changes = run.resume(out / TRAINING_FILE)
+        if changes and main:
+            print(f"continuing from step {run.step} with other settings: {', '.join(changes)}", file=sys.stderr)
+    elif warm_start is not None:
+        run.warm_start(warm_start)
+    return run
+
+
+def train(
+    experiment: Experiment,
+    images: Images,
+    out: Path,
+    device: torch.device,
+    time_budget: float | None = None,
+    after_step: Callable[[Run], None] | None = None,
+    quiet: bool = False,
+    warm_start: Path | None = None,
+) -> Run:
+    """Train into the folder `out`, continuing what is there; a time budget (seconds) replaces the step count.
+
+    What it takes to prepare the model counts towards the budget, up to half of it.
+    With `warm_start`, a new run begins with the weights of that model, and its training counts as earlier.
+    Writes TRAINING_FILE and MODEL_FILE, at least once a minute and at the end. Ctrl-C and SIGTERM finish the step
+    and save. Raises Diverged, InUse where another process trains in the folder, or NcamError for bad input.
+    """
+    if device.type == "cuda" and "LOCAL_RANK" in os.environ:
+        device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+    with contextlib.ExitStack() as stack:
+        group, asked = stack.enter_context(ranks(device)), stack.enter_context(stop_requests())
+        if experiment.train.batch % group.world:
+            raise NcamError(f"the batch of {experiment.train.batch} does not divide among {group.world} processes")
+        if group.main:
+            stack.enter_context(only_one(out))
+
+        # Prepare: the run, and what it is fed.
+        budget = Budget(experiment, time_budget)
+        run = begin(experiment, images, out, device, warm_start, group.main)
+        budget.spent, first = run.seconds, run.step
+        feed = Feed(run, group, images.pixels.to(device))
+        feed.arrange(budget.spent / time_budget if time_budget else schedule.progress(experiment, run.step))
+        budget.preparing = time.monotonic() - budget.began
+        if group.main and run.step == 0:
+            run.save(out)  # an unwritable folder is noticed now, not in an hour
+
+        # Train, until the budget is spent or somebody asks to stop.
+        for progress in steps(feed, budget, asked, quiet):
+            train_step(feed, progress)
+            if group.main and run.unsaved > SAVE_EVERY:
+                run.save(out)
+            if after_step is not None:
+                after_step(run)
+
+        # Save what came of it. A finished run keeps the provenance of what trained it.
+        if group.main and run.step > first:
+            run.save(out)
+        if group.main and asked:
+            print(f"stopped by {asked[0]} at step {run.step}; run the same command to continue", file=sys.stderr)
+    return run
+
+
+def steps(feed: Feed, budget: Budget, asked: list[str], quiet: bool = False) -> Iterator[float]:
+    """The progress before each optimiser step, until the budget is spent or a stop is asked for; shows a bar."""
+    run, group = feed.run, feed.ranks
+    total = None if budget.seconds else run.experiment.train.steps
+    hidden = quiet or not group.main
+    with tqdm(total=total, initial=run.step, disable=hidden, file=sys.stderr, mininterval=1) as bar:
+        while True:
+            run.seconds = budget.total
+            progress, stop = group.agree(budget.progress(run.step), bool(asked), feed.pixels.device)
+            if stop or progress >= 1:
+                return
+            feed.arrange(progress)
+            yield progress
+            recent = sum(run.losses[-50:]) / len(run.losses[-50:])
+            bar.set_postfix_str(f"mse {recent:.4f}{budget.remaining(progress)}", refresh=False)
+            bar.update()

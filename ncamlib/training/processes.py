@@ -1,0 +1,117 @@
+"""The processes that train together, and what stops them: ranks under torchrun, signals, one process to a folder."""
+
+import contextlib
+import fcntl
+import os
+import signal
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+
+from ncamlib.errors import NcamError
+
+LOCK = ".lock"
+
+
+class InUse(NcamError):
+    """Another process trains in the folder."""
+
+
+@dataclass
+class Ranks:
+    """One process among those that train together; alone unless torchrun started it."""
+
+    rank: int = 0
+    world: int = 1
+
+    @property
+    def main(self) -> bool:
+        """Whether this process saves and speaks."""
+        return self.rank == 0
+
+    def share(self, batch: int) -> slice:
+        """The process's part of the global batch."""
+        size = batch // self.world
+        return slice(self.rank * size, (self.rank + 1) * size)
+
+    def mean(self, value: torch.Tensor) -> float:
+        """The mean of a scalar tensor over all processes."""
+        if self.world > 1:
+            value = value.clone()
+            dist.all_reduce(value)
+        return value.item() / self.world
+
+    def agree(self, progress: float, stop: bool, device: torch.device) -> tuple[float, bool]:
+        """All processes follow the first one's clock, and stop when any is asked to."""
+        if self.world == 1:
+            return progress, stop
+        clock = torch.tensor([progress if self.main else 0.0], dtype=torch.float64, device=device)
+        dist.broadcast(clock, 0)
+        flag = torch.tensor([float(stop)], device=device)
+        dist.all_reduce(flag, dist.ReduceOp.MAX)
+        return clock.item(), bool(flag.item())
+
+
+@contextlib.contextmanager
+def ranks(device: torch.device) -> Iterator[Ranks]:
+    """Join the other processes if torchrun started this one."""
+    if "RANK" not in os.environ:
+        yield Ranks()
+        return
+    joined = not dist.is_initialized()
+    if joined:
+        dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    try:
+        yield Ranks(dist.get_rank(), dist.get_world_size())
+    finally:
+        if joined:
+            dist.destroy_process_group()
+
+
+@contextlib.contextmanager
+def stop_requests() -> Iterator[list[str]]:
+    """Collect SIGINT and SIGTERM instead of dying of them: the current step is finished first."""
+    asked: list[str] = []
+    handlers = {}
+    for number in (signal.SIGINT, signal.SIGTERM):
+        with contextlib.suppress(ValueError):  # outside the main thread there are no handlers
+            handlers[number] = signal.signal(number, lambda n, _: asked.append(signal.Signals(n).name))
+    try:
+        yield asked
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def only_one(folder: Path) -> Iterator[None]:
+    """Hold a folder against other processes; InUse if one has it. The system frees it when its holder dies."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        handle = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+    except OSError as error:
+        raise NcamError(f"cannot write into {folder} ({error.strerror}): choose another folder") from error
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            holder = os.pread(handle, 20, 0).decode(errors="replace").strip() or "unknown"
+            raise InUse(f"process {holder} trains in {folder}: wait for it, or choose another --out") from error
+        os.ftruncate(handle, 0)
+        os.pwrite(handle, str(os.getpid()).encode(), 0)
+        yield
+    finally:
+        os.close(handle)
+
+
+def holder(folder: Path) -> int | None:
+    """The process that trains in a folder, None if there is none."""
+    try:
+        with only_one(folder) if (folder / LOCK).exists() else contextlib.nullcontext():
+            return None
+    except InUse:
+        text = (folder / LOCK).read_text()
+        return int(text) if text.isdigit() else 0

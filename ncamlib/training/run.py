@@ -1,0 +1,171 @@
+"""A training run: its parts, how it starts, and how it is saved and resumed whole."""
+
+import copy
+import functools
+import json
+import math
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ncamlib.config import Experiment, ModelConfig, from_dict, to_dict
+from ncamlib.data.images import Images
+from ncamlib.errors import NcamError
+from ncamlib.kernels import select_backend
+from ncamlib.machine import device_name
+from ncamlib.model import checkpoint
+from ncamlib.model.base import Coded, Model
+from ncamlib.model.build import build
+from ncamlib.model.manifold import Growing
+from ncamlib.project import commit
+from ncamlib.training import schedule
+
+TRAINING_FILE, MODEL_FILE = "training.safetensors", "model.safetensors"
+SAMPLE = 2048  # how many images the data-dependent initialisation looks at
+
+
+@functools.lru_cache(maxsize=4)
+def _order(images: int, seed: int, epoch: int) -> Tensor:
+    """The order in which an epoch shows the images: (N,) int64."""
+    return torch.randperm(images, generator=torch.Generator().manual_seed(seed * 1_000_003 + epoch))
+
+
+@dataclass
+class Run:
+    """What a training run is made of, and all that must survive it."""
+
+    experiment: Experiment
+    images: Images
+    model: Model
+    optimiser: torch.optim.Adam
+    generator: torch.Generator
+    average: Model | None  # exponential moving average of the weights
+    step: int = 0
+    seen: int = 0  # images drawn so far
+    seconds: float = 0.0  # spent training, over all resumptions
+    losses: list[float] = field(default_factory=list)  # one per step
+    earlier: list[dict[str, Any]] = field(default_factory=list)  # the trainings that it started from
+    saved: float = field(default_factory=time.monotonic)  # when it was last saved
+
+    @property
+    def unsaved(self) -> float:
+        """Seconds since it was last saved."""
+        return time.monotonic() - self.saved
+
+    def header(self) -> dict[str, Any]:
+        """The run's provenance, as it is written into checkpoints and results."""
+        device = self.model.device
+        state = torch.empty(1, self.model.config.channels, 3, 3, device=device)
+        here = {"device": device_name(device), "backend": select_backend(state), "commit": commit()}
+        now = {"step": self.step, "minutes": self.seconds / 60, "torch": torch.__version__, **here}
+        parts = [*self.earlier, {**now, "minutes": round(now["minutes"], 2)}]
+        return {
+            "experiment": to_dict(self.experiment),
+            "images": self.images.name,
+            "image_count": len(self.images),
+            "note": self.images.note,
+            "data_digest": self.images.digest,
+            "step": sum(part["step"] for part in parts),  # of the whole training, as the minutes
+            "minutes": round(sum(part["minutes"] for part in parts), 2),
+            "parts": parts,  # the trainings one after the other, each with its device, backend, commit and torch
+        }
+
+    def draw(self, batch: int) -> Tensor:
+        """The next images to train on: (batch,) int64, all of them before any comes again unless set otherwise."""
+        n, settings = len(self.images), self.experiment.train
+        if settings.replacement and batch > n:
+            return torch.randint(n, (batch,), generator=self.generator, device=self.generator.device)
+        if settings.replacement:
+            return torch.randperm(n, generator=self.generator, device=self.generator.device)[:batch]
+        first, last = self.seen // n, (self.seen + batch - 1) // n
+        orders = torch.cat([_order(n, settings.seed, epoch) for epoch in range(first, last + 1)])
+        begin = self.seen - first * n
+        self.seen += batch
+        return orders[begin : begin + batch].to(self.generator.device)
+
+    def save(self, folder: Path) -> None:
+        """Write the training checkpoint and the half-precision model."""
+        tensors = {f"model.{k}": v for k, v in self.model.state_dict().items()}
+        if self.average is not None:
+            tensors |= {f"average.{k}": v for k, v in self.average.state_dict().items()}
+        names = [name for name, _ in self.model.named_parameters()]
+        for i, moments in self.optimiser.state_dict()["state"].items():
+            tensors |= {f"optimiser.{names[i]}.{key}": value for key, value in moments.items()}
+        tensors["generator"] = self.generator.get_state()
+        tensors["losses"] = torch.tensor(self.losses, dtype=torch.float64)
+        header = {**self.header(), "seconds": self.seconds, "own_steps": self.step, "seen": self.seen}
+        checkpoint.write(folder / TRAINING_FILE, tensors, {"kind": "training", **header})
+        checkpoint.save_model(folder / MODEL_FILE, self.average or self.model, self.header())
+        self.saved = time.monotonic()
+
+    def resume(self, path: Path) -> list[str]:
+        """Continue from a training checkpoint; NcamError if it holds another model or was trained on other images.
+
+        Returns the training settings that have changed since, in words: a lower learning rate
+        after a divergence, or more steps.
+        """
+        tensors, header = checkpoint.read(path, "training")
+        settings = header["experiment"]
+        if from_dict(ModelConfig, settings["model"]) != self.experiment.model:
+            raise NcamError(f"{path} holds another model than '{self.experiment.name}': use another --out")
+        if header["data_digest"] != self.images.digest:
+            raise NcamError(f"{path} was trained on other images than '{self.images.name}': use another --out")
+
+        def part(prefix: str) -> dict[str, Tensor]:
+            return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+
+        checkpoint.load_state(self.model, part("model."), path)
+        if self.average is not None:
+            checkpoint.load_state(self.average, part("average.") or part("model."), path)
+        state = self.optimiser.state_dict()
+        moments = part("optimiser.")
+        for i, (name, _) in enumerate(self.model.named_parameters()):
+            keys = ("step", "exp_avg", "exp_avg_sq")
+            state["state"][i] = {key: moments[f"{name}.{key}"] for key in keys if f"{name}.{key}" in moments}
+        self.optimiser.load_state_dict(state)
+        self.generator.set_state(tensors["generator"])
+        self.losses = tensors["losses"].tolist()
+        self.earlier = header["parts"][:-1]
+        self.step, self.seconds = header.get("own_steps", header["step"]), header["seconds"]
+        self.seen = header["seen"]
+        before, now = settings["train"], json.loads(json.dumps(to_dict(self.experiment.train)))
+        return [f"{name} {before.get(name)} -> {now[name]}" for name in now if now[name] != before.get(name)]
+
+    def warm_start(self, path: Path) -> None:
+        """Take the weights of a saved model of the same kind; the training that made them counts as earlier."""
+        model, header = checkpoint.load_model(path, self.model.device)
+        if model.config != self.experiment.model or header["data_digest"] != self.images.digest:
+            raise NcamError(f"{path} holds another model or other images than '{self.experiment.name}': start afresh")
+        if isinstance(model, Coded) and model.encoder is None:
+            raise NcamError(f"{path} was saved without its encoder: it cannot be trained further, only afresh")
+        # A codebook of some images, which a model may be shipped with, is made anew at the end.
+        state = {name: value for name, value in model.state_dict().items() if not name.startswith("codes.")}
+        checkpoint.load_state(self.model, state, path)
+        if self.average is not None:
+            checkpoint.load_state(self.average, state, path)
+        self.earlier = header["parts"]
+        self.generator.manual_seed(self.experiment.train.seed + header["step"])  # not the same draws again
+        self.seen = header["step"] * len(self.images)  # nor the same epochs
+
+
+def prepare(experiment: Experiment, images: Images, device: torch.device) -> Run:
+    """A run at step 0: weights from the experiment's seed, initialised from the data."""
+    images.require(experiment.model.image_channels, experiment.model.image_size, f"'{experiment.name}'")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(experiment.train.seed)
+        model = build(experiment.model)
+    settings = experiment.train
+    sample = images.sample(SAMPLE).pixels
+    model.initialise(sample, torch.Generator().manual_seed(settings.seed), settings.components)
+    if isinstance(model, Growing) and settings.scale_leak and experiment.model.leak:  # 0.1 on the first grid
+        with torch.no_grad():
+            model.nca.leak.log -= math.log(model.leak_scale(schedule.stages(experiment)[0].grid))
+    model.to(device)
+    generator = torch.Generator(device).manual_seed(experiment.train.seed)
+    optimiser = torch.optim.Adam(model.parameters(), experiment.train.learning_rate, betas=(0.9, 0.99), fused=True)
+    average = copy.deepcopy(model).requires_grad_(False) if experiment.train.ema else None
+    return Run(experiment, images, model, optimiser, generator, average)
