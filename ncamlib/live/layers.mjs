@@ -29,7 +29,7 @@ export function relu(x) {
   return x;
 }
 
-/** x + leak * update(x): a residual block adds a small change to what it gets; `leak` is learned. */
+/** x + leak * update: a residual block adds a small change to what it gets; `leak` is learned. */
 function addLeaky(tensors, name, x, update) {
   const leak = Math.exp(tensors[`${name}.leak.log`].data[0]);
   return x.map((value, i) => value + leak * update[i]);
