@@ -5,6 +5,8 @@ CONSTRAINTS ?= -c constraints.txt
 PIP := $(BIN)/python -m pip install -q --disable-pip-version-check $(CONSTRAINTS)
 CACHE := _build/.jupyter_cache
 BOOK := _build/html/index.html
+NPM := $(shell command -v npm 2>/dev/null)
+CPP := ncamlib/kernels/rollout.cpp ncamlib/live/automaton.cpp
 
 .PHONY: book test lint results clean
 
@@ -17,9 +19,11 @@ test: book lint
 	$(BIN)/python -m pytest tests
 	$(BIN)/python -m pytest -p no:cacheprovider -W default --nbval-lax --nbval-current-env book
 
-lint: $(BIN)/ready
+lint: $(BIN)/ready $(if $(NPM),node_modules/ready)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/clang-format --dry-run --Werror $(CPP)
+	$(if $(NPM),node_modules/.bin/biome ci --error-on-warnings,@echo "npm is not installed: JavaScript is not checked")
 
 # Measure the shipped checkpoints and PCA again (photographs, which are not here, excepted) and write the tables.
 results: $(BIN)/ready
@@ -36,5 +40,9 @@ $(BIN)/ready: pyproject.toml constraints.txt
 	$(PIP) -e '.[book,test]'
 	@touch $@
 
+node_modules/ready: package.json package-lock.json
+	npm ci --silent --no-audit --no-fund
+	@touch $@
+
 clean:
-	rm -rf _build .venv
+	rm -rf _build .venv node_modules

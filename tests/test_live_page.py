@@ -3,7 +3,6 @@
 import base64
 import functools
 import http.server
-import shutil
 import threading
 import urllib.parse
 from pathlib import Path
@@ -13,11 +12,12 @@ import torch
 from PIL import Image
 
 from ncamlib import data
+from ncamlib.live import build, module
+from ncamlib.machine import browser as find_browser
 from ncamlib.model import checkpoint, dna
 
-LIVE = Path(__file__).resolve().parent.parent / "ncamlib" / "live"
 BUILT = Path(__file__).resolve().parent.parent / "_build" / "html"
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+CHROMIUM = find_browser()
 FLAGS = "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"
 pytestmark = [
     pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium"),
@@ -143,7 +143,8 @@ GROW = """async ([source, wasm, image, steps]) => {
 
 def test_the_browser_computes_what_the_library_does(reader):
     """On the trained model that the page loads: letters, embedding, weights, and 64 steps."""
-    engine, wasm = (LIVE / "engine.mjs").read_text(), base64.b64encode((LIVE / "automaton.wasm").read_bytes()).decode()
+    engine = module.joined("safetensors.mjs", "letters.mjs", "decoder.mjs", "automaton.mjs")
+    wasm = base64.b64encode(build.BINARY.read_bytes()).decode()
     answer = {name: torch.tensor(v) for name, v in reader.page.evaluate(GROW, [engine, wasm, 3, 64]).items()}
     model, header = checkpoint.load_model("chars-dna-syn")
     images = data.emoji(header["images"])

@@ -20,8 +20,8 @@
 // that all fire.
 //
 // Layout: states are cells-major with a border, [(H+2)*(W+2)][C], so one vector load takes channels of one
-// cell. The border holds zeros, or the opposite side where the grid wraps round. Compiler vectors (`vector_size`) serve AVX-512, AVX2, SSE and NEON.
-// Forward and backward share every helper, hence one file.
+// cell. The border holds zeros, or the opposite side where the grid wraps round. Compiler vectors (`vector_size`) serve
+// AVX-512, AVX2, SSE and NEON. Forward and backward share every helper, hence one file.
 
 #include <stddef.h>
 #include <stdint.h>
@@ -41,7 +41,7 @@ constexpr int LANES = 4, ACCUMULATORS = 24, MAX_VECTORS = 4;
 #else
 constexpr int LANES = 4, ACCUMULATORS = 12, MAX_VECTORS = 2;
 #endif
-constexpr int TILE = 48;   // cells per tile: a multiple of every row count below
+constexpr int TILE = 48;  // cells per tile: a multiple of every row count below
 constexpr int PANEL = 64;  // hidden units per panel; the hidden layer is a multiple of it
 constexpr float EPS = 1e-5f;
 
@@ -131,7 +131,12 @@ struct Window {
 
 // Which cells fire: bytes [T][B][H][W], or the generator of fire.py with a seed per sample, or
 // neither where all do. The seeds come as int64, as torch keeps them.
-struct Fire { const uint8_t* masks; const int64_t* seeds; uint32_t limit; int start; };
+struct Fire {
+    const uint8_t* masks;
+    const int64_t* seeds;
+    uint32_t limit;
+    int start;
+};
 
 inline uint32_t mix(uint32_t x) {
     x = (x ^ (x >> 16)) * 0x7FEB352Du;
@@ -150,19 +155,18 @@ struct Kernel {
     const float leak;
     const Fire fire;  // of this sample
     const int hidden, stride, cells;  // stride: cells from row to row, border included
-    const size_t state_size;          // floats of one padded state
+    const size_t state_size;  // floats of one padded state
     // W1 as panels [hidden / PANEL][P][PANEL], W2 as [hidden][C]; a tile's p^ and one panel of its h.
     Buffer w1t, w2t, p, h;
     Array<int> live;  // where the live cells are, in floats
     Array<uint8_t> drawn;  // a generated mask
     static constexpr int ALL = -1;  // a radius: the whole grid
-    int support = ALL;              // radius of the window around the centre outside which x_0 is constant
+    int support = ALL;  // radius of the window around the centre outside which x_0 is constant
 
     Kernel(const Shape& shape, const Weights& weights, float factor, const Fire& firing)
         : s(shape), w(weights), leak(factor), fire(firing), hidden(s.hidden), stride(s.width + 2),
-          cells(s.height * s.width),
-          state_size(static_cast<size_t>(s.height + 2) * stride * C), w1t(P * hidden), w2t(hidden * C),
-          p(TILE * P), h(TILE * PANEL), live(cells + 1), drawn(fire.seeds ? cells : 0) {
+          cells(s.height * s.width), state_size(static_cast<size_t>(s.height + 2) * stride * C), w1t(P * hidden),
+          w2t(hidden * C), p(TILE * P), h(TILE * PANEL), live(cells + 1), drawn(fire.seeds ? cells : 0) {
         for (int k = 0; k < hidden; k++) {
             for (int c = 0; c < P; c++) w1t[(k / PANEL) * P * PANEL + c * PANEL + k % PANEL] = w.w1[k * P + c];
             for (int c = 0; c < C; c++) w2t[k * C + c] = w.w2[c * hidden + k];
@@ -228,8 +232,8 @@ struct Kernel {
         const Vec eighth = splat(0.125f);
 #pragma GCC unroll 8
         for (int c = 0; c < C; c += LANES, x += LANES) {
-            const Vec nw = load(x - r - C), no = load(x - r), ne = load(x - r + C), we = load(x - C),
-                      ea = load(x + C), sw = load(x + r - C), so = load(x + r), se = load(x + r + C);
+            const Vec nw = load(x - r - C), no = load(x - r), ne = load(x - r + C), we = load(x - C), ea = load(x + C),
+                      sw = load(x + r - C), so = load(x + r), se = load(x + r + C);
             const Vec dx = ea - we, dy = so - no;
             f(c, load(x));
             f(C + c, eighth * (((ne - nw) + (se - sw)) + (dx + dx)));
@@ -255,8 +259,7 @@ struct Kernel {
                     total[c / LANES] += d;
                     squares[c / LANES] += d * d;
                 });
-            for (int c = 0; c < P; c += LANES)
-                store(sum + c, total[c / LANES]), store(square + c, squares[c / LANES]);
+            for (int c = 0; c < P; c += LANES) store(sum + c, total[c / LANES]), store(square + c, squares[c / LANES]);
             for (int c = 0; c < P; c++) {
                 const double row = sum[c] / width, d = about[c] + row - m[c];
                 m[c] += d / (y + 1);
@@ -283,7 +286,8 @@ struct Kernel {
     const uint8_t* mask(int t) {
         if (fire.masks) return fire.masks + static_cast<size_t>(t) * s.batch * cells;
         if (!fire.seeds) return nullptr;
-        const uint32_t key = mix(static_cast<uint32_t>(*fire.seeds) + static_cast<uint32_t>(fire.start + t) * 0x9E3779B9u);
+        const uint32_t key =
+            mix(static_cast<uint32_t>(*fire.seeds) + static_cast<uint32_t>(fire.start + t) * 0x9E3779B9u);
         for (int i = 0; i < cells; i++) drawn[i] = mix(key ^ mix(i)) < fire.limit;
         return drawn;
     }
@@ -317,16 +321,14 @@ struct Kernel {
         const size_t row = static_cast<size_t>(stride) * C;
         memset(y, 0, row * 4);
         memset(y + state_size - row, 0, row * 4);
-        for (int i = 1; i <= s.height; i++)
-            memset(y + i * row, 0, C * 4), memset(y + (i + 1) * row - C, 0, C * 4);
+        for (int i = 1; i <= s.height; i++) memset(y + i * row, 0, C * 4), memset(y + (i + 1) * row - C, 0, C * 4);
     }
 
     // p^ of m live cells.
     void normalised(const float* x, const int* at, int m, const float* mean, const float* rstd) const {
         for (int j = 0; j < m; j++)
-            perceive(x + at[j], [&](int c, Vec v) {
-                store(p + j * P + c, s.norm ? (v - load(mean + c)) * load(rstd + c) : v);
-            });
+            perceive(x + at[j],
+                     [&](int c, Vec v) { store(p + j * P + c, s.norm ? (v - load(mean + c)) * load(rstd + c) : v); });
     }
 
     // One panel of h = relu(W1 p^ + b1) for m cells; k is the panel's first hidden unit.
@@ -370,8 +372,8 @@ struct Kernel {
     // grad: d loss / d x_T on entry, d loss / d x_0 on return (padded, border ignored); after a light cone only
     // the sum of the latter has a meaning.
     // gw1 .. gb2 receive the gradients of this sample's weights, *gleak that of the leak factor.
-    void backward(const float* states, size_t step_size, const float* stats, float* grad,
-                  float* gw1, float* gb1, float* gw2, float* gb2, double* gleak) {
+    void backward(const float* states, size_t step_size, const float* stats, float* grad, float* gw1, float* gb1,
+                  float* gw2, float* gb2, double* gleak) {
         Backward b(*this);
         find_support(states);
         for (int t = s.steps - 1; t >= 0; t--) {
@@ -404,9 +406,8 @@ struct Kernel {
         Vec sum[P / LANES], product[P / LANES];  // of d p^ and of d p^ * p^, for the norm
 
         explicit Backward(const Kernel& kernel)
-            : f(kernel), hidden(f.hidden), dp(f.state_size * 3), g(TILE * C), w2l(C * hidden),
-              dw1(P * hidden), db1(hidden), dw2(hidden * C), db2(C),
-              all_w1(P * hidden), all_b1(hidden), all_w2(hidden * C), all_b2(C) {
+            : f(kernel), hidden(f.hidden), dp(f.state_size * 3), g(TILE * C), w2l(C * hidden), dw1(P * hidden),
+              db1(hidden), dw2(hidden * C), db2(C), all_w1(P * hidden), all_b1(hidden), all_w2(hidden * C), all_b2(C) {
             for (int c = 0; c < C; c++)
                 for (int k = 0; k < hidden; k++)
                     w2l[(k / PANEL) * C * PANEL + c * PANEL + k % PANEL] = f.leak * f.w.w2[c * hidden + k];
@@ -444,8 +445,7 @@ struct Kernel {
                     P, m, f.p, hk, [&](int c, int n) { return load(r + c * PANEL + n); },
                     [&](int c, int n, Vec v) { store(r + c * PANEL + n, v); });
                 gemm<P, PANEL, 1, P>(
-                    m, PANEL, hk, f.w.w1 + k * P,
-                    [&](int j, int c) { return k ? load(dp + at[j] * 3 + c) : Vec{}; },
+                    m, PANEL, hk, f.w.w1 + k * P, [&](int j, int c) { return k ? load(dp + at[j] * 3 + c) : Vec{}; },
                     [&](int j, int c, Vec v) { store(dp + at[j] * 3 + c, v); });
             }
             if (f.s.norm)
@@ -492,8 +492,7 @@ struct Kernel {
 
         // to += from, from = 0: steps are summed apart from cells, which keeps the rounding small.
         static void move(float* from, float* to, int n) {
-            for (int i = 0; i < n; i += LANES)
-                store(to + i, load(to + i) + load(from + i)), store(from + i, Vec{});
+            for (int i = 0; i < n; i += LANES) store(to + i, load(to + i) + load(from + i)), store(from + i, Vec{});
         }
 
         // d p = rstd (d p^ - mean(d p^) - p^ mean(d p^ p^)), in place; n of it for n cells in one.
@@ -580,8 +579,8 @@ void each_sample(const Shape& s, const Weights& w, float leak, const Fire& fire,
     for (int i = 0; i < s.batch; i++) {
         const size_t b = i;
         Kernel<C> kernel(s, {w.w1 + b * H * P, w.b1 + b * H, w.w2 + b * H * C, w.b2 + b * C}, leak,
-                         {fire.masks ? fire.masks + b * cells : nullptr,
-                          fire.seeds ? fire.seeds + b : nullptr, fire.limit, fire.start});
+                         {fire.masks ? fire.masks + b * cells : nullptr, fire.seeds ? fire.seeds + b : nullptr,
+                          fire.limit, fire.start});
         f(kernel, b);
     }
 }
@@ -596,13 +595,12 @@ void forward_all(const Shape& s, float* states, float* stats, float* result, con
 }
 
 template <int C>
-void backward_all(const Shape& s, const float* states, const float* stats, float* grad,
-                  const Weights& w, float leak, const Fire& fire, float* gw1, float* gb1,
-                  float* gw2, float* gb2, double* gleak, int threads) {
+void backward_all(const Shape& s, const float* states, const float* stats, float* grad, const Weights& w, float leak,
+                  const Fire& fire, float* gw1, float* gb1, float* gw2, float* gb2, double* gleak, int threads) {
     const size_t size = static_cast<size_t>(s.height + 2) * (s.width + 2) * C, H = s.hidden, P = 3 * C;
     each_sample<C>(s, w, leak, fire, threads, [&](Kernel<C>& kernel, size_t b) {
-        kernel.backward(states + b * size, s.batch * size, stats + b * 2 * P, grad + b * size,
-                        gw1 + b * H * P, gb1 + b * H, gw2 + b * H * C, gb2 + b * C, gleak + b);
+        kernel.backward(states + b * size, s.batch * size, stats + b * 2 * P, grad + b * size, gw1 + b * H * P,
+                        gb1 + b * H, gw2 + b * H * C, gb2 + b * C, gleak + b);
     });
 }
 
@@ -623,13 +621,13 @@ void ncam_forward(const int* shape, int channels, float* states, float* stats, f
 
 // Gradients go to gw1, gb1, gw2, gb2 and gleak [batch]; grad is replaced as described above.
 void ncam_backward(const int* shape, int channels, const float* states, const float* stats, float* grad,
-                   const float* w1, const float* b1, const float* w2, const float* b2, float leak,
-                   const uint8_t* masks, const int64_t* seeds, uint32_t limit, int start, float* gw1, float* gb1,
-                   float* gw2, float* gb2, double* gleak, int threads) {
+                   const float* w1, const float* b1, const float* w2, const float* b2, float leak, const uint8_t* masks,
+                   const int64_t* seeds, uint32_t limit, int start, float* gw1, float* gb1, float* gw2, float* gb2,
+                   double* gleak, int threads) {
     const Shape s{shape[0], shape[1], shape[2], shape[3], shape[4], shape[5], shape[6]};
     (channels == 16 ? backward_all<16> : backward_all<32>)(s, states, stats, grad, {w1, b1, w2, b2}, leak,
-                                                           {masks, seeds, limit, start}, gw1, gb1, gw2, gb2,
-                                                           gleak, threads);
+                                                           {masks, seeds, limit, start}, gw1, gb1, gw2, gb2, gleak,
+                                                           threads);
 }
 
 }  // extern "C"

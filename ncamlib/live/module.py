@@ -1,4 +1,8 @@
-"""Composes the one ES module that serves page and notebook: engine, worker, WebAssembly and controls, no imports."""
+"""Composes the one ES module that serves page and notebook: worker, WebAssembly and panel, no imports.
+
+It is made of the parts beside this file. Each is an ordinary module; here one follows another and names stay as they
+are, so no two parts that are joined may give the same name to something.
+"""
 
 import base64
 import functools
@@ -9,51 +13,41 @@ from typing import Any
 
 from ncamlib.live.build import BINARY, HERE
 
-# Runs in a page: gives the module a stand-in for anywidget's model, set from the link's hash.
-HOST = """
-(() => {
-  const place = document.currentScript.parentElement;
-  const state = JSON.parse(place.dataset.props), listeners = {};
-  const initial = { ...state };
-  const follow = (set) => {
-    const link = new URLSearchParams(location.hash.slice(1));
-    if (!['emoji', 'code', 'mutation', 'fire', 'seed'].some((key) => link.has(key))) return;
-    for (const name of ['mutation_rate', 'fire_rate', 'seed', 'code']) set(name, initial[name]);
-    for (const [key, name] of [['mutation', 'mutation_rate'], ['fire', 'fire_rate'], ['seed', 'seed']]) {
-      if (link.get(key) && Number.isFinite(Number(link.get(key)))) set(name, Number(link.get(key)));
-    }
-    for (const key of ['emoji', 'code']) if (link.has(key)) set(key, link.get(key));
-  };
-  follow((name, value) => { state[name] = value; });
-  const model = {
-    get: (key) => state[key],
-    set: (key, value) => {
-      if (state[key] === value) return;
-      state[key] = value;
-      (listeners['change:' + key] || []).forEach((f) => f());
-    },
-    save_changes() {}, send() {}, on: (event, f) => (listeners[event] ??= []).push(f), off() {},
-  };
-  addEventListener('hashchange', () => follow(model.set));
-  const source = place.querySelector('script[type="text/ncam-live"]').textContent;
-  import(URL.createObjectURL(new Blob([source], { type: 'text/javascript' })))
-    .then((module) => { module.default.render({ model, el: place }); place.ncam = model; place.dataset.alive = '1'; })
-    .catch((error) => { place.append('The live manifold could not start: ' + error); });
-})();
-"""
+IMPORT = re.compile(r"^import [^;]* from '\./([\w-]+\.mjs)';\n", re.MULTILINE)
+EXPORT = re.compile(r"^export (?!default)", re.MULTILINE)
 
 
-def _plain(name: str) -> str:
-    """A part of the module as it is read by the others: without its exports."""
-    return re.sub(r"^export (?!default)", "", (HERE / name).read_text(encoding="utf-8"), flags=re.MULTILINE)
+def _read(name: str) -> str:
+    return (HERE / name).read_text(encoding="utf-8")
+
+
+def order(*names: str) -> list[str]:
+    """The named parts and all that they import, each once and after what it imports itself."""
+    found: list[str] = []
+
+    def visit(name: str, *importers: str) -> None:
+        assert name not in importers, f"{name} imports itself by way of {importers}"
+        if name not in found:
+            for imported in IMPORT.findall(_read(name)):
+                visit(imported, name, *importers)
+            found.append(name)
+
+    for name in names:
+        visit(name)
+    return found
+
+
+def joined(*names: str) -> str:
+    """The named parts and all that they import as one text without imports."""
+    return "\n".join(IMPORT.sub("", _read(name)) for name in order(*names))
 
 
 @functools.cache
 def source() -> str:
     """The module's source text."""
-    engine, wasm = _plain("engine.mjs"), base64.b64encode(BINARY.read_bytes()).decode()
-    worker = json.dumps(f"{engine}\n{_plain('worker.mjs')}")
-    return f'{engine}\nconst WORKER = {worker};\nconst WASM = "{wasm}";\n{_plain("widget.mjs")}'
+    worker, wasm = EXPORT.sub("", joined("worker.mjs")), base64.b64encode(BINARY.read_bytes()).decode()
+    panel = EXPORT.sub("", joined("widget.mjs"))
+    return f'const WORKER = {json.dumps(worker)};\nconst WASM = "{wasm}";\n{panel}'
 
 
 def page(properties: dict[str, Any]) -> str:
@@ -62,5 +56,5 @@ def page(properties: dict[str, Any]) -> str:
     assert "</script" not in text
     return (
         f'<div data-ncam-live data-props="{html.escape(json.dumps(properties))}">'
-        f'<script type="text/ncam-live">{text}</script><script>{HOST}</script></div>'
+        f'<script type="text/ncam-live">{text}</script><script>{_read("host.js")}</script></div>'
     )

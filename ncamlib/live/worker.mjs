@@ -1,79 +1,154 @@
-// The worker: holds decoder and automaton, steps at the asked rate, paints on request. Engine comes first.
+// The worker: holds networks and automaton, steps at the asked rate, paints on request.
+// It is told what to do by messages { type, ... }; the table `handlers` lists them.
 
-let module, automaton, tensors, encoder, rule;  // rule: leak factor, wrap, size of the images
-let fireRate = 1, seed = 0, speed = 30, playing = false, until = Infinity, steps = 0, epoch = 0, since = 0, owed = 0, last = 0;
-const tick = new MessageChannel(), TURN = 10;  // milliseconds of steps before other messages, frames above all, have theirs
+import { Automaton } from './automaton.mjs';
+import { decodeGenes, predict } from './decoder.mjs';
+import { embed, writeGenes } from './encoder.mjs';
+import { parse } from './safetensors.mjs';
 
-function ensure(side) {
-  if (automaton?.side === side) return;
-  const before = automaton?.kept;
-  automaton = new Automaton(module, side);
-  if (before) { automaton.weights = before; automaton.kept = before; }
+const TURN = 10; // milliseconds of steps before other messages, frames above all, have theirs
+const MOST = 16; // steps that may be owed after a pause
+const ALL_CHANNELS = -2;
+const PICTURE = -1;
+
+// What was loaded, and the automaton that grows. rule: leak factor, wrap, size of the images.
+const life = { module: null, decoder: null, encoder: null, automaton: null, weights: null, rule: null };
+// How it grows: until which step, and which growth this is, by the page's count.
+const pace = { fireRate: 1, seed: 0, speed: 30, playing: false, until: Infinity, epoch: 0 };
+// Times in milliseconds: steps owed since `last`, steps taken since `since`.
+const clock = { last: 0, owed: 0, since: 0, taken: 0 };
+const tick = new MessageChannel(); // a timer that does not wait
+
+function useGrid(side) {
+  if (life.automaton?.side === side) return;
+  life.automaton = new Automaton(life.module, side);
+  if (life.weights) life.automaton.weights = life.weights;
 }
 
-function use(weights) { automaton.weights = weights; automaton.kept = weights; }
+function useWeights(weights, rule) {
+  life.rule = rule;
+  life.weights = weights;
+  life.automaton.weights = weights;
+}
 
-function wake() { last = performance.now(); owed = 0; tick.port2.postMessage(0); }
+function wake() {
+  clock.last = performance.now();
+  clock.owed = 0;
+  tick.port2.postMessage(0);
+}
+
+/** As many steps as are owed, as far as a turn allows; how many were taken. */
+function takeSteps(now) {
+  clock.owed = Math.min(clock.owed + ((now - clock.last) * pace.speed) / 1000, MOST);
+  clock.last = now;
+  const asked = Math.min(Math.floor(clock.owed), pace.until - life.automaton.time);
+  let n = 0;
+  for (; n < asked && performance.now() - now < TURN; n++) life.automaton.step(life.rule, pace.fireRate, pace.seed);
+  clock.taken += n;
+  clock.owed -= n;
+  return n;
+}
 
 tick.port1.onmessage = () => {
-  if (!playing) return;
-  const now = performance.now();
-  owed = Math.min(owed + (now - last) * speed / 1000, 16);
-  last = now;
-  const asked = Math.min(Math.floor(owed), until - automaton.time);
-  let n = 0;
-  for (; n < asked && performance.now() - now < TURN; n++) automaton.step(rule, fireRate, seed, 1);
-  steps += n; owed -= n;
-  if (automaton.time >= until) { playing = false; postMessage({ type: 'done', time: automaton.time, epoch }); return; }
-  if (n > 0) tick.port2.postMessage(0);
+  if (!pace.playing) return;
+  const n = takeSteps(performance.now());
+  if (life.automaton.time >= pace.until) {
+    pace.playing = false;
+    postMessage({ type: 'done', time: life.automaton.time, epoch: pace.epoch });
+  } else if (n > 0) tick.port2.postMessage(0);
   else setTimeout(() => tick.port2.postMessage(0), 3);
 };
 
+/** Steps per second since this was last known, or null where that is too short ago to tell. */
+function rate() {
+  const now = performance.now();
+  const passed = now - clock.since;
+  if (passed <= 400) return null;
+  const perSecond = (1000 * clock.taken) / passed;
+  clock.taken = 0;
+  clock.since = now;
+  return perSecond;
+}
+
+function paint(channel, background) {
+  const { automaton } = life;
+  const side = channel === ALL_CHANNELS ? 4 * automaton.side : automaton.side;
+  const pixels = new Uint8ClampedArray(4 * side * side);
+  if (channel === ALL_CHANNELS) automaton.paintMosaic(pixels);
+  else if (channel === PICTURE) automaton.paint(pixels, background);
+  else automaton.paintChannel(pixels, channel);
+  return { pixels, side };
+}
+
+/** The step at which growth ends: `until` itself, `more` steps from now, or `again` as many if the end is reached. */
+function setEnd({ until, more, again }) {
+  const { time } = life.automaton;
+  if (again !== undefined && time >= pace.until) pace.until = time + again;
+  if (until !== undefined) pace.until = until;
+  if (more !== undefined) pace.until = time + more;
+}
+
 const handlers = {
-  start({ wasm }) { module = wasm && new WebAssembly.Module(wasm); ensure(64); since = performance.now(); },
+  start({ wasm }) {
+    life.module = wasm && new WebAssembly.Module(wasm);
+    useGrid(64);
+    clock.since = performance.now();
+  },
   manifold({ buffer }) {
-    const parsed = parse(buffer);
-    tensors = parsed.tensors;
-    postMessage({ type: 'loaded', header: parsed.header, letters: tensors.letters });
+    const { header, tensors } = parse(buffer);
+    life.decoder = tensors;
+    postMessage({ type: 'loaded', header, letters: tensors.letters });
   },
-  encoder({ buffer }) { encoder = parse(buffer).tensors; postMessage({ type: 'encoder' }); },
-  encode({ image, side }) { postMessage({ type: 'encoded', letters: writeGenes(encoder, embed(encoder, image, side)) }); },
-  weights(message) { rule = message.rule; use(message.weights); },
-  letters({ letters, id, ...message }) {
-    rule = message.rule;
-    use(predict(tensors, decodeGenes(tensors, letters)));
-    postMessage({ type: 'decoded', id });
+  encoder({ buffer }) {
+    life.encoder = parse(buffer).tensors;
+    postMessage({ type: 'encoder' });
   },
-  mix({ one, two, share, ...message }) {
-    const a = decodeGenes(tensors, one), b = decodeGenes(tensors, two);
-    rule = message.rule;
-    use(predict(tensors, a.map((v, i) => (1 - share) * v + share * b[i])));
+  encode({ image, side }) {
+    postMessage({ type: 'encoded', letters: writeGenes(life.encoder, embed(life.encoder, image, side)) });
+  },
+  weights({ weights, rule }) {
+    useWeights(weights, rule);
+  },
+  letters({ letters, rule }) {
+    useWeights(predict(life.decoder, decodeGenes(life.decoder, letters)), rule);
+  },
+  mix({ one, two, share, rule }) {
+    const [a, b] = [one, two].map((letters) => decodeGenes(life.decoder, letters));
+    const between = a.map((value, i) => (1 - share) * value + share * b[i]);
+    useWeights(predict(life.decoder, between), rule);
   },
   set(values) {
-    if ('fireRate' in values) fireRate = values.fireRate;
-    if ('seed' in values) seed = values.seed >>> 0;
-    if ('speed' in values) speed = values.speed;
-    if ('epoch' in values) epoch = values.epoch;
-    if ('wake' in values && automaton.time >= until) until = automaton.time + values.wake;  // go on after the end
-    if ('until' in values) until = values.until;
-    if ('more' in values) until = automaton.time + values.more;
-    if ('side' in values) ensure(values.side);
-    if ('playing' in values && values.playing !== playing) { playing = values.playing; if (playing) wake(); }
+    for (const name of ['fireRate', 'speed', 'epoch']) if (name in values) pace[name] = values[name];
+    if ('seed' in values) pace.seed = values.seed >>> 0;
+    setEnd(values);
+    if ('side' in values) useGrid(values.side);
+    if ('playing' in values && values.playing !== pace.playing) {
+      pace.playing = values.playing;
+      if (pace.playing) wake();
+    }
   },
-  restart() { automaton.seed(); },
-  step({ n }) { automaton.step(rule, fireRate, seed, n); },
-  wound({ x, y, radius }) { automaton.wound(x, y, radius); },
-  plant({ x, y }) { automaton.plant(x, y); },
+  restart() {
+    life.automaton.seed();
+  },
+  step({ n }) {
+    life.automaton.step(life.rule, pace.fireRate, pace.seed, n);
+  },
+  wound({ x, y, radius }) {
+    life.automaton.wound(x, y, radius);
+  },
+  plant({ x, y }) {
+    life.automaton.plant(x, y);
+  },
   frame({ channel, background }) {
-    const side = automaton.side, now = performance.now();
-    const all = channel === -2, shown = all ? 4 * side : side, bytes = new Uint8ClampedArray(4 * shown * shown);
-    const pixels = all ? automaton.mosaic(bytes) : automaton.paint(bytes, channel, background);
-    const rate = now - since > 400 ? 1000 * steps / (now - since) : null;
-    if (rate !== null) { steps = 0; since = now; }
-    postMessage({ type: 'frame', pixels, side: shown, time: automaton.time, rate }, [pixels.buffer]);
+    const { pixels, side } = paint(channel, background);
+    postMessage({ type: 'frame', pixels, side, time: life.automaton.time, rate: rate() }, [pixels.buffer]);
   },
 };
 
-onmessage = ({ data }) => {
-  try { handlers[data.type](data); } catch (error) { postMessage({ type: 'error', text: String(error.message ?? error) }); }
+globalThis.onmessage = ({ data }) => {
+  try {
+    handlers[data.type](data);
+  } catch (error) {
+    postMessage({ type: 'error', text: String(error.message ?? error) });
+  }
 };

@@ -93,7 +93,9 @@ def backward_update(
 
 
 @triton.jit
-def norm_backward(means_ptr, stats_ptr, b, ch, F: constexpr, HW: constexpr, C: constexpr, NA: constexpr, NAP: constexpr):  # fmt: skip # noqa: E501
+def norm_backward(
+    means_ptr, stats_ptr, b, ch, F: constexpr, HW: constexpr, C: constexpr, NA: constexpr, NAP: constexpr
+):
     """(scale, shift, slope) of field F with dp = scale dp^ - shift - slope p: the backward of the norm."""
     j = tl.arange(0, NAP)[:, None]
     pointers = means_ptr + b * (NA * 6 * C) + j * (6 * C) + F * C + ch[None, :]
