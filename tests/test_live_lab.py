@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import socket
 import subprocess
 import sys
@@ -11,9 +10,11 @@ import urllib.request
 
 import pytest
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+from ncamlib.machine import browser as find_browser
+
+CHROMIUM = find_browser()
 CELLS = [
-    "from ncamlib.widget import LiveManifold\nlive = LiveManifold()\nlive",
+    "from ncamlib.live import LiveManifold\nlive = LiveManifold()\nlive",
     "from pathlib import Path\n"
     "def follow(change):\n"
     "    Path('seen.txt').write_text(f'{live.mutation_rate} {live.emoji}')\n"
