@@ -43,7 +43,11 @@ def test_quick_run_reports_every_column(monkeypatch, capsys):
     with pytest.raises(SystemExit) as stop:
         main()
     assert not stop.value.code
-    rows = json.loads(capsys.readouterr().out)["results"]
+    printed = json.loads(capsys.readouterr().out)
+    rows = printed["results"]
+    assert [row["grid"] for row in printed["growth"]] == [16, 24, 32, 48, 64]
+    assert all(0 < row["growth"] <= 1 for row in printed["growth"])
+    assert printed["light_cone_ratio"] is None or 0 < printed["light_cone_ratio"] < 1
     assert [row["variant"] for row in rows] == list(chosen)
     for row in rows:
         assert row["direction"] == "training"

@@ -9,23 +9,17 @@ import shutil
 import sys
 from pathlib import Path
 
+from ncamlib.machine import processor
+
 ROOT = Path(__file__).resolve().parents[2]
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return next(line for line in lines if line.startswith(("flags", "Features")))
-    except (OSError, StopIteration):
-        return platform.processor()
 
 
 def key() -> str:
     """A hash over everything but the notebooks that decides what they show."""
     digest = hashlib.sha256((ROOT / "constraints.txt").read_bytes())
-    digest.update(
-        _processor().encode()
-    )  # other vectors round otherwise, and the live page checks a digest
+    # Other vectors round otherwise, and the live page checks a digest.
+    vectors = processor("flags", "Features") or platform.processor()
+    digest.update(vectors.encode())
     patterns = [
         ("ncamlib", "*"),
         ("checkpoints", "*"),

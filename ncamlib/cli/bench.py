@@ -7,11 +7,14 @@ from typing import Annotated
 import torch
 import typer
 
+from ncamlib import data
 from ncamlib.bench.rollout import Row
 from ncamlib.cli.options import AsJson, Device
 from ncamlib.config import to_dict
 from ncamlib.machine import device_name, pick_device
 from ncamlib.project import commit
+
+TIMED = "full-ce-syn"  # whose training is timed
 
 
 def bench(
@@ -20,12 +23,21 @@ def bench(
     rounds: Annotated[
         int | None, typer.Option(help="Turns of every variant in every case, 5 unless told, 3 if quick.")
     ] = None,
+    recipes: Annotated[
+        str | None,
+        typer.Option(metavar="MINUTES,MINUTES", help="Train by the present and the earlier recipe instead, so long."),
+    ] = None,
     as_json: AsJson = False,
     device: Device = "auto",
 ) -> None:
-    """Time the rollout beside everything one could use instead."""
+    """Time the rollout beside everything one could use instead, and a training step."""
     from ncamlib.bench import rollout as benchmark
+    from ncamlib.bench import training
 
+    if recipes:
+        minutes = dict(zip(("present", "earlier"), map(float, recipes.split(",")), strict=False))
+        training.quality(TIMED, data.load("full", 64), minutes, typer.echo)
+        return
     chosen, rows, rounds = pick_device(device), [], rounds or (3 if quick else 5)
     head = {
         "device": device_name(chosen).split(", ")[0],
@@ -38,10 +50,21 @@ def bench(
         if count:
             benchmark.use_threads(count)
         rows += benchmark.measure(benchmark.QUICK if quick else benchmark.FULL, chosen, rounds)
+    ratio, shares = None, []
+    if chosen.type == "cpu":
+        ratio = training.light_cone_ratio(rounds)
+        shares = training.shares(TIMED, data.load("full", 64).sample(64), rounds)
     if as_json:
-        typer.echo(json.dumps({**head, "results": [to_dict(row) for row in rows]}, indent=1))
+        growth = [to_dict(row) for row in shares]
+        results = [to_dict(row) for row in rows]
+        typer.echo(json.dumps({**head, "light_cone_ratio": ratio, "growth": growth, "results": results}, indent=1))
         return
     show(rows)
+    if ratio is not None:
+        typer.echo(f"a synchronous training step with the light cone takes {ratio:.2f} of one without")
+    for row in shares:
+        size = f"{row.grid}x{row.grid}, batch {row.batch}"
+        typer.echo(f"{TIMED} at {size}: {row.milliseconds:.0f} ms a step, {row.growth:.0%} of it growth")
 
 
 def show(rows: list[Row]) -> None:

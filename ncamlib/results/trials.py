@@ -24,6 +24,7 @@ from ncamlib.results.measurement import measure
 from ncamlib.training.loop import Diverged, train
 from ncamlib.training.run import MODEL_FILE
 
+EARLIER_GRIDS = ((0.35, 32), (0.5, 40), (0.65, 48), (0.8, 56), (1.0, 64))  # of the recipe before this one
 MEASURED = 1000  # images of a fixed sample, where the set is larger
 
 Change = Callable[[Experiment], Experiment]
@@ -51,7 +52,7 @@ def _steps_per_cell(ratio: float) -> Change:
     return change
 
 
-def _grids(*parts: tuple[float, int]) -> Change:
+def grids(*parts: tuple[float, int]) -> Change:
     """Other grids until these shares, with a learning rate that falls from beginning to end."""
 
     def change(base: Experiment) -> Experiment:
@@ -83,8 +84,8 @@ TRIALS: dict[str, dict[str, Change]] = {
     "full-ce-syn": {
         "the recipe": _train(),
         "zeros beyond the edge": _model(wrap=False),
-        "64×64 from the start": _grids((1.0, 64)),
-        "32×32, 40, 48, 56, 64, as before": _grids((0.35, 32), (0.5, 40), (0.65, 48), (0.8, 56), (1.0, 64)),
+        "64×64 from the start": grids((1.0, 64)),
+        "32×32, 40, 48, 56, 64, as before": grids(*EARLIER_GRIDS),
         "leak factor not scaled with the grid": _train(scale_leak=False),
         "encoder's convolutions learn": _train(encoder_from=0.0),
         "encoder's convolutions learn from 80% on": _train(encoder_from=0.8),

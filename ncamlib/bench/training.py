@@ -1,0 +1,144 @@
+"""Times a training: which share of a step is growth, and how long a recipe takes to an error.
+
+Times on a shared machine wander; ratios taken turn by turn hold.
+"""
+
+import datetime
+import functools
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+
+from ncamlib.config import Experiment, Stage
+from ncamlib.data import Images
+from ncamlib.experiments import experiment
+from ncamlib.kernels import Weights, cpu, select_backend
+from ncamlib.machine import device_name
+from ncamlib.model import load_model, seed
+from ncamlib.project import Records, commit
+from ncamlib.results import measure
+from ncamlib.results.trials import EARLIER_GRIDS, grids
+from ncamlib.training import MODEL_FILE, prepare, schedule, train
+from ncamlib.training.loop import Feed, train_step
+from ncamlib.training.processes import Ranks
+
+CPU = torch.device("cpu")
+
+
+@dataclass(frozen=True)
+class StepShare:
+    """One optimiser step on one grid: its time, and the part of it that is the rollout, forward and backward."""
+
+    experiment: str
+    grid: int
+    batch: int
+    milliseconds: float
+    growth: float  # share
+    device: str
+    date: str
+    commit: str
+
+
+@dataclass(frozen=True)
+class Quality:
+    """What a recipe reaches in a time: MSE on the training images."""
+
+    experiment: str
+    recipe: str
+    minutes: float
+    mse: float
+    train_steps: int
+    device: str
+    date: str
+    commit: str
+
+
+QUALITY = Records("time_to_quality.json", Quality)
+
+
+def _here() -> dict[str, str]:
+    return {"device": device_name(CPU), "date": datetime.date.today().isoformat(), "commit": commit()}
+
+
+def _median(function: Callable[[], object], rounds: int) -> float:
+    times = []
+    for _ in range(rounds):
+        began = time.perf_counter()
+        function()
+        times.append(time.perf_counter() - began)
+    return statistics.median(times)
+
+
+def shares(name: str, images: Images, rounds: int = 7) -> list[StepShare]:
+    """The share of growth in a step of every stage of an experiment's training."""
+    rows = []
+    run = prepare(replace(experiment(name), images=images.name), images, CPU)
+    feed = Feed(run, Ranks(), images.pixels)
+    feed.arrange(0.0)
+    for part in schedule.stages(run.experiment):
+        inside = part.until - 1e-6
+        batch = run.experiment.train.batch * part.batch
+        state = seed(run.experiment.model, batch, part.grid, part.grid)
+        with torch.no_grad():
+            weights = run.model.weights(feed.inputs[:batch] if len(images) >= batch else feed.inputs[:1])
+        fire = run.model.draw_fire(batch)
+
+        def grow(state: torch.Tensor = state, weights: Weights = weights, part: Stage = part, fire=fire) -> None:
+            leaves = Weights(*(w.detach().requires_grad_() for w in weights))
+            run.model.nca(state, leaves, part.steps, fire).sum().backward()
+
+        step = functools.partial(train_step, feed, inside)
+        grow(), step()  # compiles, allocates, warms up
+        growth, whole = _median(grow, rounds), _median(step, rounds)
+        rows.append(StepShare(name, part.grid, batch, 1000 * whole, min(1.0, growth / whole), **_here()))
+    return rows
+
+
+def light_cone_ratio(rounds: int = 5, grid: int = 64, steps: int = 32, batch: int = 8) -> float | None:
+    """The time of a synchronous training step of the rollout with the light cone, in that of one without.
+
+    None where there is no native kernel.
+    """
+    from ncamlib.bench.rollout import Case, inputs
+
+    if select_backend(torch.empty(1, 16, 3, 3)) != "cpu":
+        return None
+    _, weights, leak, _, _ = inputs(Case(True, 1.0, grid, steps, batch), CPU)
+    state = seed(experiment("full-dna-syn").model, batch, grid, grid)
+
+    def run(cone: bool) -> None:
+        leaves = Weights(*(w.detach().requires_grad_() for w in weights))
+        cpu.rollout(state, leaves, leak, steps, None, True, True, cone).sum().backward()
+
+    ways = {cone: functools.partial(run, cone) for cone in (True, False)}
+    times: dict[bool, list[float]] = {True: [], False: []}
+    for way in ways.values():
+        way()
+    for _ in range(rounds):
+        for cone, way in ways.items():
+            times[cone].append(_median(way, 1))
+    return statistics.median(times[True]) / statistics.median(times[False])
+
+
+def earlier(base: Experiment) -> Experiment:
+    """The recipe of earlier editions: larger grids, zeros beyond their edge, an encoder that learns, no average."""
+    base = grids(*EARLIER_GRIDS)(replace(base, model=replace(base.model, wrap=False)))
+    settings = {"scale_leak": False, "encoder_from": 0.0, "components": False, "replacement": True, "ema": 0.0}
+    return replace(base, train=replace(base.train, **settings))
+
+
+def quality(name: str, images: Images, minutes: dict[str, float], report: Callable[[str], None] = print) -> None:
+    """Train an experiment by the present and by the earlier recipe, each so many minutes, and record the errors."""
+    recipes = {"present": experiment(name), "earlier": earlier(experiment(name))}
+    for recipe, budget in minutes.items():
+        with tempfile.TemporaryDirectory() as folder:
+            run = train(recipes[recipe], images, Path(folder), CPU, 60 * budget, quiet=True)
+            model, _ = load_model(Path(folder) / MODEL_FILE)
+        row = Quality(name, recipe, round(run.seconds / 60, 2), measure(model, images).mse, run.step, **_here())
+        QUALITY.save([*QUALITY.load(), row])
+        report(f"{name}, {recipe} recipe: MSE {row.mse:.4f} after {row.minutes:.1f} min, {row.train_steps} steps")
