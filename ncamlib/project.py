@@ -87,12 +87,13 @@ class Records:
         try:
             content = json.loads(self.path.read_text(encoding="utf-8"))
             found = content.pop(self.key) if self.key else content
-            rows = [self._row(row) for row in (found if isinstance(found, list) else [found])]
+            rows = [self.row_of(row) for row in (found if isinstance(found, list) else [found])]
         except (ValueError, KeyError, TypeError, AttributeError, NcamError) as error:
             raise NcamError(f"{self.path} is damaged ({error}): restore it from version control") from error
         return (content if self.key else {}), rows
 
-    def _row(self, row: dict[str, Any]) -> Any:
+    def row_of(self, row: dict[str, Any]) -> Any:
+        """One row from plain JSON types, also as an earlier commit wrote it. Raises NcamError."""
         try:
             return from_dict(self.row, row)
         except NcamError as error:

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from ncamlib.config import Experiment, Stage, from_dict, to_dict
+from ncamlib.config import Experiment, Stage, to_dict
 from ncamlib.data.images import Images, evenly
 from ncamlib.data.pictures import enlarge, sheet, to_picture
 from ncamlib.errors import NcamError, choice
@@ -22,7 +22,7 @@ from ncamlib.model.base import Coded, Model
 from ncamlib.model.encoder import Codebook
 from ncamlib.project import write_atomically
 from ncamlib.results.measurement import reconstruct
-from ncamlib.results.store import Result, measure_all
+from ncamlib.results.store import RECORDS, Result, measure_all
 from ncamlib.training.loop import train
 from ncamlib.training.processes import InUse, holder
 from ncamlib.training.run import MODEL_FILE, TRAINING_FILE
@@ -113,7 +113,7 @@ class Task:
 def read_result(folder: Path) -> Result:
     """The result that was measured in a folder; NcamError for a damaged one."""
     try:
-        return from_dict(Result, json.loads((folder / RESULT_FILE).read_text(encoding="utf-8")))
+        return RECORDS.row_of(json.loads((folder / RESULT_FILE).read_text(encoding="utf-8")))
     except ValueError as error:
         raise NcamError(
             f"{folder / RESULT_FILE} is damaged ({error}): remove it and run ncam reproduce again"
