@@ -86,8 +86,8 @@ class Records:
             return {}, []
         try:
             content = json.loads(self.path.read_text(encoding="utf-8"))
-            found = content.pop(self.key) if self.key else content
-            rows = [self.row_of(row) for row in (found if isinstance(found, list) else [found])]
+            listed_rows = content.pop(self.key) if self.key else content
+            rows = [self.row_of(row) for row in (listed_rows if isinstance(listed_rows, list) else [listed_rows])]
         except (ValueError, KeyError, TypeError, AttributeError, NcamError) as error:
             raise NcamError(f"{self.path} is damaged ({error}): restore it from version control") from error
         return (content if self.key else {}), rows

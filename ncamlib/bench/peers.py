@@ -18,8 +18,8 @@ from ncamlib.kernels.reference import EPS
 
 def installed() -> dict[str, "Peer"]:
     """The peers that can run here, by name."""
-    found = {"jax": JaxScan, "cax": Cax}
-    return {name: peer() for name, peer in found.items() if importlib.util.find_spec(name)}
+    peers = {"jax": JaxScan, "cax": Cax}
+    return {name: peer() for name, peer in peers.items() if importlib.util.find_spec(name)}
 
 
 class Peer:
@@ -39,15 +39,15 @@ class Peer:
         """The compiled gradients of the sum of the final state."""
         raise NotImplementedError
 
-    def __call__(self, *given: Any) -> Tensor:
+    def __call__(self, *arguments: Any) -> Tensor:
         """As `kernels.rollout`."""
-        return _torch(self._grow(*self._prepare(*given))).permute(0, 3, 1, 2)
+        return _torch(self._grow(*self._prepare(*arguments))).permute(0, 3, 1, 2)
 
-    def training(self, *given: Any) -> None:
+    def training(self, *arguments: Any) -> None:
         """Forward and backward with respect to everything; the gradients are computed and dropped."""
         import jax
 
-        jax.block_until_ready(self._gradients(*self._prepare(*given)))
+        jax.block_until_ready(self._gradients(*self._prepare(*arguments)))
 
 
 @functools.cache
@@ -179,5 +179,5 @@ class Cax(Peer):
     def _gradients(self):
         from flax import nnx
 
-        grad = nnx.grad(lambda *given: self.rollout(*given).sum(), argnums=(0, 1))
+        grad = nnx.grad(lambda *arguments: self.rollout(*arguments).sum(), argnums=(0, 1))
         return nnx.jit(grad, static_argnums=(2, 3))

@@ -88,13 +88,13 @@ def compiled(state: Tensor, weights: Weights, leak: Tensor, steps: int, masks: T
 
 def variants(device: torch.device) -> dict[str, Variant]:
     """Every way there is on this device, the naive port first."""
-    found: dict[str, Variant] = {"naive": naive, "bmm eager": reference.rollout, "torch.compile": compiled}
+    ways: dict[str, Variant] = {"naive": naive, "bmm eager": reference.rollout, "torch.compile": compiled}
     own = select_backend(torch.empty(1, CHANNELS, 3, 3, device=device))
     if own != "reference":
-        found[own] = functools.partial(rollout, backend=own)
+        ways[own] = functools.partial(rollout, backend=own)
     if device.type == "cpu":
-        found |= peers.installed()
-    return found
+        ways |= peers.installed()
+    return ways
 
 
 def inputs(case: Case, device: torch.device) -> tuple[Tensor, Weights, Tensor, int, Tensor | None]:
@@ -112,11 +112,11 @@ def inputs(case: Case, device: torch.device) -> tuple[Tensor, Weights, Tensor, i
     return 0.1 * normal(b, c, n, n), weights, torch.tensor(0.1, device=device), case.steps, masks
 
 
-def run(variant: Variant, case: Case, given: tuple) -> None:
+def run(variant: Variant, case: Case, arguments: tuple) -> None:
     """Once: forward alone, or forward and backward."""
-    state, weights, leak, steps, masks = given
+    state, weights, leak, steps, masks = arguments
     if case.training and isinstance(variant, peers.Peer):
-        variant.training(*given)
+        variant.training(*arguments)
         return
     with torch.set_grad_enabled(case.training):
         if not case.training:
@@ -152,14 +152,14 @@ def _resident(field: str) -> float:
     return int(next(line.split()[1] for line in lines if line.startswith(field))) / 1024
 
 
-def peak_memory(variant: Variant, case: Case, given: tuple, device: torch.device) -> float | None:
+def peak_memory(variant: Variant, case: Case, arguments: tuple, device: torch.device) -> float | None:
     """MiB that one run needs beyond its inputs, at its peak; None where the system does not tell."""
     gc.collect()
     if device.type == "cuda":
         triton.forget()  # or the buffers of the warm-up would not count
         torch.cuda.reset_peak_memory_stats()
         before = torch.cuda.memory_allocated()
-        run(variant, case, given)
+        run(variant, case, arguments)
         return (torch.cuda.max_memory_allocated() - before) / 2**20
     try:
         ctypes.CDLL(None).malloc_trim(0)  # give back what earlier runs left in the heap
@@ -167,17 +167,17 @@ def peak_memory(variant: Variant, case: Case, given: tuple, device: torch.device
         before = _resident("VmRSS")
     except (OSError, AttributeError):
         return None
-    run(variant, case, given)
+    run(variant, case, arguments)
     return max(0.0, _resident("VmHWM") - before)
 
 
 def _ways(case: Case, device: torch.device) -> dict[str, Variant]:
     """The variants to time. JAX sizes its threads once and CAX takes minutes: both join in few cases."""
     torch.compiler.reset()  # else many shapes end in one general, slower program
-    found = variants(device)
+    ways = variants(device)
     if case not in PEER_CASES or torch.get_num_threads() != _first_threads():
-        found = {name: way for name, way in found.items() if not isinstance(way, peers.Peer)}
-    return found
+        ways = {name: way for name, way in ways.items() if not isinstance(way, peers.Peer)}
+    return ways
 
 
 @functools.cache
@@ -197,17 +197,17 @@ def measure(cases: list[Case], device: torch.device, rounds: int = 5, only: Sequ
     rows = []
     _first_threads()
     for case in cases:
-        given = inputs(case, device)
+        arguments = inputs(case, device)
         ways = {name: way for name, way in _ways(case, device).items() if only is None or name in ("naive", *only)}
         times: dict[str, list[float]] = {name: [] for name in ways}
         tops = []
         for way in ways.values():  # compiles, allocates, warms up
-            run(way, case, given)
+            run(way, case, arguments)
         for _ in range(rounds):
             tops.append(ceiling(device))
             for name, way in ways.items():
                 if sum(times[name]) < PATIENCE:
-                    times[name].append(_seconds(functools.partial(run, way, case, given), device))
+                    times[name].append(_seconds(functools.partial(run, way, case, arguments), device))
         medians = {name: statistics.median(t) for name, t in times.items()}
         for name, seconds in medians.items():
             rows.append(
@@ -222,7 +222,7 @@ def measure(cases: list[Case], device: torch.device, rounds: int = 5, only: Sequ
                     milliseconds=1000 * seconds,
                     ratio_to_naive=medians["naive"] / seconds,
                     share_of_ceiling=operations(case) / seconds / statistics.median(tops),
-                    peak_memory_mib=peak_memory(ways[name], case, given, device),
+                    peak_memory_mib=peak_memory(ways[name], case, arguments, device),
                 )
             )
     return rows

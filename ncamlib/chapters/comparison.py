@@ -51,14 +51,14 @@ def shipped(names: Sequence[str]) -> list[Contender]:
 
 def retrain(names: Sequence[str], images: Images, minutes: float, seed: int = 0) -> list[Contender]:
     """Train the named experiments afresh on `images`, sharing the time alike; a progress bar shows each."""
-    found, device = [], pick_device()
+    contenders, device = [], pick_device()
     with tempfile.TemporaryDirectory() as folder:
         for name in names:
             start = EXPERIMENTS[name]
             experiment = replace(start, images=images.name, train=replace(start.train, seed=seed))
             train(experiment, images, Path(folder) / name, device, 60 * minutes / len(names))
-            found.append(Contender(experiment, *checkpoint.load_model(Path(folder) / name / MODEL_FILE)))
-    return found
+            contenders.append(Contender(experiment, *checkpoint.load_model(Path(folder) / name / MODEL_FILE)))
+    return contenders
 
 
 def compare(

@@ -21,19 +21,19 @@ def check_parameters(namespace: Mapping[str, Any], **kinds: Any) -> SimpleNamesp
     choices. Call it right after the parameters cell: any other plain value there is an unknown
     parameter. Raises NcamError.
     """
-    given = {
+    values = {
         name: value
         for name, value in namespace.items()
         if not name.startswith("_")
         and name not in NOTEBOOK_NAMES
         and isinstance(value, bool | int | float | str | list | tuple | type(None))
     }
-    for name in given:
+    for name in values:
         choice("parameter", name, kinds)
     for name in kinds:
-        if name not in given:
+        if name not in values:
             raise NcamError(f"the parameter {name} is missing: set it in the cell tagged 'parameters'")
-    return SimpleNamespace(**{name: _convert(name, given[name], kind) for name, kind in kinds.items()})
+    return SimpleNamespace(**{name: _convert(name, values[name], kind) for name, kind in kinds.items()})
 
 
 def _convert(name: str, value: Any, kind: Any) -> Any:

@@ -38,9 +38,9 @@ def bench(
         minutes = dict(zip(("present", "earlier"), map(float, recipes.split(",")), strict=False))
         training.quality(TIMED, data.load("full", 64), minutes, typer.echo)
         return
-    chosen, rows, rounds = pick_device(device), [], rounds or (3 if quick else 5)
+    torch_device, rows, rounds = pick_device(device), [], rounds or (3 if quick else 5)
     head = {
-        "device": device_name(chosen).split(", ")[0],
+        "device": device_name(torch_device).split(", ")[0],
         "date": datetime.date.today().isoformat(),
         "torch": torch.__version__,
         "commit": commit(),
@@ -49,9 +49,9 @@ def bench(
     for count in threads or [None]:
         if count:
             benchmark.use_threads(count)
-        rows += benchmark.measure(benchmark.QUICK if quick else benchmark.FULL, chosen, rounds)
+        rows += benchmark.measure(benchmark.QUICK if quick else benchmark.FULL, torch_device, rounds)
     ratio, shares = None, []
-    if chosen.type == "cpu":
+    if torch_device.type == "cpu":
         ratio = training.light_cone_ratio(rounds)
         shares = training.shares(TIMED, data.load("full", 64).sample(64), rounds)
     if as_json:

@@ -44,8 +44,8 @@ def reproduce(
     """
     from ncamlib.results import reproduce as reproduction
 
-    chosen = reproduction.in_order(names or [])
-    tasks = reproduction.queue(chosen, out, parse_duration(time_budget), optimiser_steps or steps, more)
+    rows = reproduction.in_order(names or [])
+    tasks = reproduction.queue(rows, out, parse_duration(time_budget), optimiser_steps or steps, more)
     if status:
         width = max(len(task.experiment.name) for task in tasks)
         for task in tasks:
@@ -55,13 +55,13 @@ def reproduce(
         torch.set_num_threads(threads)
     if nice:
         os.nice(nice)
-    chosen_device = pick_device(device)
-    choose_backend(backend, chosen_device)
+    torch_device = pick_device(device)
+    choose_backend(backend, torch_device)
 
     def load(one: Experiment) -> Images:
         return load_images(one, one.images, data_dir if one.images == "cifar10" else None)
 
-    failed = reproduction.reproduce(tasks, chosen_device, load, typer.echo)
+    failed = reproduction.reproduce(tasks, torch_device, load, typer.echo)
     if failed:
         typer.echo(f"not finished: {', '.join(failed)}", err=True)
         raise typer.Exit(1)

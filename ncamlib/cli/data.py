@@ -39,10 +39,10 @@ def data_build(
     out: Annotated[Path, typer.Option(help="Where to write the sprites.")] = Path("noto_emoji.webp"),
 ) -> None:
     """Rebuild the sprite file from the font."""
-    chosen = noto.find_font(font)
-    tiles = noto.build_sprites(chosen, [row["sequence"] for row in sprites.manifest()])
+    font_file = noto.find_font(font)
+    tiles = noto.build_sprites(font_file, [row["sequence"] for row in sprites.manifest()])
     buffer = io.BytesIO()
-    typer.echo(f"packing {len(tiles)} sprites from {chosen}", err=True)
+    typer.echo(f"packing {len(tiles)} sprites from {font_file}", err=True)
     sprites.sprite_sheet(tiles).save(buffer, "WEBP", lossless=True, quality=100, method=6, exact=True)
     write_atomically(out, buffer.getvalue())
     typer.echo(f"wrote {out}, digest {sprites.sprites_digest(tiles)}")
@@ -51,11 +51,11 @@ def data_build(
 @app.command("verify")
 def data_verify(font: Font = None) -> None:
     """Prove by digest that the shipped sprites equal a rebuild from the font."""
-    chosen = noto.find_font(font)
-    rebuilt = sprites.sprites_digest(noto.build_sprites(chosen, [row["sequence"] for row in sprites.manifest()]))
+    font_file = noto.find_font(font)
+    rebuilt = sprites.sprites_digest(noto.build_sprites(font_file, [row["sequence"] for row in sprites.manifest()]))
     if rebuilt != sprites.sprites_digest(sprites.sprites()):
-        raise NcamError(f"the shipped sprites differ from those in {chosen}: is it NotoColorEmoji 2.042?")
-    typer.echo(f"the shipped sprites equal those in {chosen}: {rebuilt}")
+        raise NcamError(f"the shipped sprites differ from those in {font_file}: is it NotoColorEmoji 2.042?")
+    typer.echo(f"the shipped sprites equal those in {font_file}: {rebuilt}")
 
 
 @app.command("pca")

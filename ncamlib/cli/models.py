@@ -43,8 +43,8 @@ def configured(name: str, pictures: Path | None = None, **changes: Any) -> Exper
     A folder stands in for photographs that may not be shipped; else it makes a model of its own.
     """
     base = experiment(name)
-    given = {key: value for key, value in changes.items() if value is not None}
-    base = replace(base, train=replace(base.train, **given))
+    settings = {key: value for key, value in changes.items() if value is not None}
+    base = replace(base, train=replace(base.train, **settings))
     if pictures is None or base.images == "cifar10":
         return base
     own = f"{pictures.resolve().name}{name.removeprefix(base.images)}"
@@ -75,16 +75,16 @@ def train(
 
     if threads:
         torch.set_num_threads(threads)
-    budget, chosen_device = parse_duration(time_budget), pick_device(device)
-    choose_backend(backend, chosen_device)
+    budget, torch_device = parse_duration(time_budget), pick_device(device)
+    choose_backend(backend, torch_device)
     settings = {"batch": batch, "learning_rate": learning_rate, "ema": ema, "seed": seed}
-    chosen = configured(name, data_dir, steps=optimiser_steps or steps, **settings)
-    images = load_images(chosen, chosen.images, data_dir, skip_broken)
-    folder = out or Path("runs") / chosen.name
-    run = run_training(chosen, images, folder, chosen_device, budget)
+    one = configured(name, data_dir, steps=optimiser_steps or steps, **settings)
+    images = load_images(one, one.images, data_dir, skip_broken)
+    folder = out or Path("runs") / one.name
+    run = run_training(one, images, folder, torch_device, budget)
     if int(os.environ.get("RANK", "0")) == 0:
         spent = f"{run.step} steps in {run.seconds / 60:.1f} minutes"
-        typer.echo(f"{chosen.name}: {spent}; the model is {folder / MODEL_FILE}")
+        typer.echo(f"{one.name}: {spent}; the model is {folder / MODEL_FILE}")
 
 
 def load_images(experiment: Experiment, name: str, data_dir: Path | None, skip_broken: bool = False) -> Images:
@@ -108,17 +108,17 @@ def evaluate(
     skip_broken: SkipBroken = False,
 ) -> None:
     """Measure a trained model on its whole data set."""
-    chosen_device = pick_device(device)
-    choose_backend(backend, chosen_device)
+    torch_device = pick_device(device)
+    choose_backend(backend, torch_device)
     file = checkpoint.shipped(target)
-    model, header = checkpoint.load_model(target, chosen_device)
+    model, header = checkpoint.load_model(target, torch_device)
     images = images_of(header, model.config, file.name, data_dir, skip_broken)
     if record:
         if (mutation_rate, fire_rate, steps, seeds) != (TEST_MUTATION, None, None, store.SEEDS):
             raise NcamError("what is recorded is measured under the paper's test conditions: leave the options away")
         if images.digest != header["data_digest"]:
             raise NcamError("these are not the images that the model was trained on: nothing is recorded")
-        measured, where = keep(file, images, chosen_device)
+        measured, where = keep(file, images, torch_device)
         typer.echo(f"recorded in {where}", err=True)
     else:
         measured = measure(model, images, mutation_rate, fire_rate, steps, seeds)

@@ -56,10 +56,10 @@ class Images:
         """A fixed random choice of `count` of the images, in their order; all of them for 0."""
         if not 0 < count < len(self):
             return self
-        chosen = torch.randperm(len(self), generator=torch.Generator().manual_seed(seed))[:count].sort().values
-        rows = chosen.tolist()
+        places = torch.randperm(len(self), generator=torch.Generator().manual_seed(seed))[:count].sort().values
+        rows = places.tolist()
         sequences = [self.sequences[i] for i in rows] if self.sequences else []
-        return Images(self.name, self.pixels[chosen], [self.names[i] for i in rows], sequences, self.note)
+        return Images(self.name, self.pixels[places], [self.names[i] for i in rows], sequences, self.note)
 
     def index(self, key: str) -> int:
         """Position of an emoji given as itself, its name or its code points; NcamError if absent."""

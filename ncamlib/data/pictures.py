@@ -85,8 +85,8 @@ def save_growth(path: Path | str, frames: Tensor, scale: int = 4, milliseconds: 
         raise NcamError(f"cannot write {path.name}: the name must end in {', '.join(ANIMATIONS + PICTURES)}")
     buffer = io.BytesIO()
     if suffix in PICTURES:
-        chosen = evenly(len(frames), 9)
-        to_picture(sheet(enlarge(frames[chosen], scale), len(chosen))).save(buffer, "PNG")
+        times = evenly(len(frames), 9)
+        to_picture(sheet(enlarge(frames[times], scale), len(times))).save(buffer, "PNG")
     else:
         pictures = [to_picture(frame) for frame in over_white(enlarge(frames, scale))]
         durations = [milliseconds] * (len(pictures) - 1) + [1000]

@@ -51,10 +51,10 @@ def _build(command: str, target: Path) -> None:
 
 def compiler() -> str:
     """The C++ compiler: the one in the environment variable CXX, or the first that is found."""
-    found = next((c for c in (os.environ.get("CXX"), "g++", "clang++", "c++") if c and shutil.which(c)), None)
-    if found is None:
+    command = next((c for c in (os.environ.get("CXX"), "g++", "clang++", "c++") if c and shutil.which(c)), None)
+    if command is None:
         raise Unavailable("no C++ compiler was found (install g++ or clang++)")
-    return found
+    return command
 
 
 @functools.cache

@@ -23,18 +23,18 @@ def _read(name: str) -> str:
 
 def order(*names: str) -> list[str]:
     """The named parts and all that they import, each once and after what it imports itself."""
-    found: list[str] = []
+    parts: list[str] = []
 
     def visit(name: str, *importers: str) -> None:
         assert name not in importers, f"{name} imports itself by way of {importers}"
-        if name not in found:
+        if name not in parts:
             for imported in IMPORT.findall(_read(name)):
                 visit(imported, name, *importers)
-            found.append(name)
+            parts.append(name)
 
     for name in names:
         visit(name)
-    return found
+    return parts
 
 
 def joined(*names: str) -> str:

@@ -57,7 +57,9 @@ class LiveManifold(anywidget.AnyWidget):
         images = data.load(
             header["images"], model.config.image_size, model.config.image_channels, data_dir and Path(data_dir)
         )
-        chosen = [images.index(key) for key in first.split()] or range(0, len(images), -(-len(images) // SEEDLINGS))
+        shown_first = [images.index(key) for key in first.split()] or range(
+            0, len(images), -(-len(images) // SEEDLINGS)
+        )
         self._files = {"manifold": assets.pack(model, images), "encoder": assets.pack_encoder(model)}
         self._experiment = header["experiment"]["name"]
         seedlings = [
@@ -67,7 +69,7 @@ class LiveManifold(anywidget.AnyWidget):
                 "rule": assets.rule(model),
                 "weights": assets.seedling(model, images.pixels[i]),
             }
-            for i in chosen
+            for i in shown_first
         ]
         traits = {"emoji": seedlings[0]["emoji"], "fire_rate": model.config.fire_rate, **traits}
         super().__init__(

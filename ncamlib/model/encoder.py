@@ -135,10 +135,10 @@ class Codebook(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Look up images (B, image_channels, H, W) -> (B, E)."""
         rows = {key: row for row, key in enumerate(self.keys.tolist())}
-        found = [rows.get(_key(image)) for image in images]
-        if None in found:
+        places = [rows.get(_key(image)) for image in images]
+        if None in places:
             raise NcamError(
                 f"this model was saved without its encoder, with the codes of {len(rows)} images that it was trained "
                 "on: for other pictures take one with an encoder, for instance chars-dna-syn or full-dna-syn"
             )
-        return self.embeddings[found]
+        return self.embeddings[places]

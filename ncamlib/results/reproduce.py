@@ -43,9 +43,9 @@ def in_order(names: Sequence[str]) -> list[Experiment]:
     return [experiment for name, experiment in EXPERIMENTS.items() if not names or name in names]
 
 
-def shares(chosen: Sequence[Experiment], budget: float) -> dict[str, float]:
+def shares(experiments: Sequence[Experiment], budget: float) -> dict[str, float]:
     """Seconds of training for each experiment, by its share; the rows of one comparison get the same."""
-    return {e.name: budget * e.share / sum(other.share for other in chosen) for e in chosen}
+    return {e.name: budget * e.share / sum(other.share for other in experiments) for e in experiments}
 
 
 def further(experiment: Experiment) -> Experiment:
@@ -121,13 +121,17 @@ def read_result(folder: Path) -> Result:
 
 
 def queue(
-    chosen: Sequence[Experiment], out: Path, budget: float | None = None, steps: int | None = None, more: bool = False
+    experiments: Sequence[Experiment],
+    out: Path,
+    budget: float | None = None,
+    steps: int | None = None,
+    more: bool = False,
 ) -> list[Task]:
     """What is to be done. The budget (seconds) is shared among all; without one each takes `steps` optimiser steps,
     or its own number. With `more`, a run starts from the shipped checkpoint, where there is one.
     """
-    seconds, tasks = shares(chosen, budget) if budget else {}, []
-    for experiment in chosen:
+    seconds, tasks = shares(experiments, budget) if budget else {}, []
+    for experiment in experiments:
         start = checkpoint.shipped(experiment.name) if more else None
         start = start if start and start.exists() else None
         asked = further(experiment) if start else experiment

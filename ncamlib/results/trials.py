@@ -132,11 +132,11 @@ def load() -> list[Trial]:
 
 def over_seeds(base: str) -> dict[str, list[float | None]]:
     """The errors of trials that differ in the seed alone, by what they train; None where a training diverged."""
-    found: dict[str, list[float | None]] = {}
+    errors: dict[str, list[float | None]] = {}
     for row in load():
         if row.base == base:
-            found.setdefault(row.change.removesuffix(f", seed {row.seed}"), []).append(row.mse)
-    return found
+            errors.setdefault(row.change.removesuffix(f", seed {row.seed}"), []).append(row.mse)
+    return errors
 
 
 def run(
@@ -152,11 +152,11 @@ def run(
     for label, change in TRIALS[choice("trials", base, TRIALS)].items():
         if (base, label) in done:
             continue
-        chosen = change(experiment(base))
-        settings = hashlib.sha256(json.dumps(to_dict(chosen)).encode()).hexdigest()[:8]
+        trial = change(experiment(base))
+        settings = hashlib.sha256(json.dumps(to_dict(trial)).encode()).hexdigest()[:8]
         folder = out / f"{base}-{settings}"  # other settings, another folder
         try:
-            header = train(chosen, images, folder, device, budget, quiet=True).header()
+            header = train(trial, images, folder, device, budget, quiet=True).header()
             if header["minutes"] * 60 < 0.98 * budget:
                 raise NcamError(f"the trial '{label}' was stopped: the same command continues")
             model, _ = checkpoint.load_model(folder / MODEL_FILE, device)
@@ -166,6 +166,6 @@ def run(
             header, mse, clean = checkpoint.read(folder / MODEL_FILE, "model")[1], None, None
         about = {key: header[key] for key in ("minutes", "data_digest", "note")}
         about |= {key: header["parts"][-1][key] for key in ("device", "commit")}
-        row = Trial(base, label, mse, clean, header["step"], seed=chosen.train.seed, **about)
+        row = Trial(base, label, mse, clean, header["step"], seed=trial.train.seed, **about)
         RECORDS.save([*load(), row])
         report(f"{base}, {label}: " + ("diverged" if mse is None else f"MSE {mse:.4f}, clean {clean:.4f}"))

@@ -97,15 +97,15 @@ def train_step(feed: Feed, progress: float) -> float:
     stage = schedule.stage(run.experiment, progress)
     # All processes draw the whole batch from the same stream and keep their share.
     batch = settings.batch * stage.batch
-    mine, chosen = ranks.share(batch), run.draw(batch)
+    mine, drawn = ranks.share(batch), run.draw(batch)
     low, high = settings.mutation
     rate = low + (high - low) * torch.rand((), generator=generator, device=generator.device).item()
     mutation = run.model.draw_mutation(batch, rate, generator)
     fire = run.model.draw_fire(batch, None, generator)
-    target = F.adaptive_avg_pool2d(feed.pixels[chosen[mine]], stage.grid)
+    target = F.adaptive_avg_pool2d(feed.pixels[drawn[mine]], stage.grid)
 
     grown = feed.module(
-        feed.inputs[chosen[mine]],
+        feed.inputs[drawn[mine]],
         None if mutation is None else mutation[mine],
         None if fire is None else fire.of(mine),
         stage.steps,
