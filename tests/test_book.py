@@ -18,13 +18,13 @@ import pytest
 import yaml
 from PIL import Image
 
-from ncamlib import results
 from ncamlib.chapters import figures
-from ncamlib.cli import main
+from ncamlib.machine import browser
+from ncamlib.results import tables
 
 ROOT = Path(__file__).resolve().parent.parent
 BUILT = ROOT / "_build" / "html"
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+CHROMIUM = browser()
 FLAGS = [
     "--headless",
     "--no-sandbox",
@@ -142,8 +142,8 @@ def site():
 @pytest.mark.parametrize("file", ["README.md", "book/intro.md", "book/choices.md"])
 def test_tables_are_rendered_from_the_recorded_results(file):
     text = (ROOT / file).read_text(encoding="utf-8")
-    table = text.split(results.BEGIN)[1].split(results.END)[0].strip()
-    assert table == main.rendered_tables()[file], "run ncam list --write"
+    table = text.split(tables.BEGIN)[1].split(tables.END)[0].strip()
+    assert table == tables.rendered()[file], "run ncam list --write"
 
 
 def test_the_readme_snippet_runs(tmp_path):

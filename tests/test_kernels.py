@@ -257,6 +257,78 @@ def test_masks_that_do_not_fit_are_refused(masks):
         rollout(state, weights, leak, 3, masks)
 
 
+BAD = {
+    "a batch of two for three": lambda a: {**a, "w1": a["w1"][:2]},
+    "narrow w1": lambda a: {**a, "w1": a["w1"][:, :, :-1].contiguous()},
+    "narrow w2": lambda a: {**a, "w2": a["w2"][:, :, :-1].contiguous()},
+    "short b1": lambda a: {**a, "b1": a["b1"][:, :-1].contiguous()},
+    "short b2": lambda a: {**a, "b2": a["b2"][:, :-1].contiguous()},
+    "no hidden unit": lambda a: {**a, "w1": a["w1"][:, :0], "b1": a["b1"][:, :0], "w2": a["w2"][:, :, :0]},
+    "double weights": lambda a: {**a, "w1": a["w1"].double()},
+    "half a bias": lambda a: {**a, "b2": a["b2"].half()},
+    "two leak factors": lambda a: {**a, "leak": torch.ones(2)},
+    "minus one step": lambda a: {**a, "steps": -1},
+    "too many steps": lambda a: {**a, "steps": 2**31},
+    "half a step": lambda a: {**a, "steps": 1.5},
+    "float seeds": lambda a: {**a, "masks": Fire(0.5, torch.arange(3.0))},
+    "int32 seeds": lambda a: {**a, "masks": Fire(0.5, torch.arange(3, dtype=torch.int32))},
+    "too few seeds": lambda a: {**a, "masks": Fire(0.5, torch.arange(2))},
+    "a rate of two": lambda a: {**a, "masks": Fire(2.0, torch.arange(3))},
+    "a rate that is no number": lambda a: {**a, "masks": Fire(float("nan"), torch.arange(3))},
+    "float masks": lambda a: {**a, "masks": torch.ones(2, 3, 1, 5, 5)},
+    "masks of another grid": lambda a: {**a, "masks": torch.ones(2, 3, 1, 5, 4, dtype=torch.bool)},
+    "a flat state": lambda a: {**a, "state": a["state"][0]},
+    "a whole-numbered state": lambda a: {**a, "state": a["state"].int()},
+}
+
+
+@pytest.mark.parametrize(
+    "backend",
+    ["reference", pytest.param("cpu", marks=needs_native), pytest.param("triton", marks=needs_triton)],
+)
+@pytest.mark.parametrize("fault", BAD)
+def test_arguments_that_do_not_fit_are_refused_alike(backend, fault):
+    """In a sentence, before any backend reads past the end of anything."""
+    state, weights, leak, _ = case(3, 4, 8, 5, 5, 2)
+    a = BAD[fault]({"state": state, **weights._asdict(), "leak": leak, "steps": 2, "masks": None})
+    weights = Weights(*(a[name] for name in Weights._fields))
+    with pytest.raises(NcamError):
+        rollout(a["state"], weights, a["leak"], a["steps"], a["masks"], backend=backend)
+
+
+@needs_native
+@settings(max_examples=60, deadline=None)
+@given(data_=st.data())
+def test_no_argument_differs_from_the_reference_in_silence(data_):
+    """Whatever the shapes, strides and types: both answer alike, or both refuse."""
+    draw = data_.draw
+    b, c, k, n = draw(st.integers(1, 3)), draw(st.integers(4, 6)), draw(st.integers(1, 5)), draw(st.integers(3, 6))
+    state, weights, leak, _ = case(b, c, k, n, n, 2, 1)
+    which = draw(st.sampled_from([*Weights._fields, "state"]))
+    tensor = state if which == "state" else getattr(weights, which)
+    change = draw(st.sampled_from(["none", "strided", "expanded", "double", "one more", "one less", "transposed"]))
+    changed = {
+        "none": lambda t: t,
+        "strided": lambda t: torch.stack([t, t], -1)[..., 0],
+        "expanded": lambda t: t[:1].expand_as(t),
+        "double": lambda t: t.double(),
+        "one more": lambda t: torch.cat([t, t[..., :1]], -1),
+        "one less": lambda t: t[..., :-1],
+        "transposed": lambda t: t.transpose(0, -1),
+    }[change](tensor)
+    state, weights = (changed, weights) if which == "state" else (state, weights._replace(**{which: changed}))
+    answers = []
+    for backend in ("reference", "cpu"):
+        try:
+            answers.append(rollout(state, weights, leak, 2, backend=backend))
+        except NcamError:
+            answers.append(None)
+    if answers[0] is None or answers[1] is None:
+        assert answers[1] is None
+    else:
+        torch.testing.assert_close(*answers, rtol=1e-4, atol=1e-5)
+
+
 @fast
 def test_is_deterministic(backend):
     state, weights, leak, masks = case(3, 16, 128, 10, 10, 3)
@@ -400,7 +472,8 @@ COMPILE = """
 import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
-from ncamlib.kernels import triton_backward, triton_code as code
+from ncamlib.kernels.triton import backward
+from ncamlib.kernels.triton import forward as code
 
 def build(kernel, **constants):
     names = kernel.arg_names
@@ -411,13 +484,13 @@ def build(kernel, **constants):
 
 for wrap in (True, False):
     build(code.statistics, H=64, W=64, C=16, WRAP=wrap, CHUNK=512, NS=8, BM=32)
-    build(triton_backward.backward_perceive, H=64, W=64, C=16, WRAP=wrap, NORM=True, NA=4, NAP=4, BM=32)
+    build(backward.backward_perceive, H=64, W=64, C=16, WRAP=wrap, NORM=True, NA=4, NAP=4, BM=32)
 grid = dict(H=64, W=64, C=16, WRAP=True)
 rule = dict(K=128, NORM=True, SPAN=512, BM=64)
 for dot in ("ieee", "tf32", "bf16"):
     for fire in (1, 2):
         build(code.forward_step, **grid, **rule, FIRE=fire, DOT=dot, CHUNK=512, NS=8, NSP=8)
-        build(triton_backward.backward_update, **grid, **rule, FIRE=fire, DOT=dot, NA=4)
+        build(backward.backward_update, **grid, **rule, FIRE=fire, DOT=dot, NA=4)
 """
 
 

@@ -14,7 +14,7 @@ from ncamlib.config import ModelConfig, TrainConfig
 from ncamlib.errors import NcamError
 from ncamlib.experiments import EXPERIMENTS
 from ncamlib.model import checkpoint
-from ncamlib.results import merge, reproduce, store
+from ncamlib.results import measure_all, merge, reproduce, store
 from ncamlib.training import TRAINING_FILE
 from ncamlib.training.processes import LOCK, holder, only_one
 
@@ -73,7 +73,7 @@ def test_everything_is_written_and_nothing_trained_twice(tmp_path, chosen, check
         # The recorded error comes from the very file that would be shipped.
         model, header = checkpoint.load_model(folder / reproduce.SHIPPED_FILE)
         assert (model.encoder is None) == (not experiment.ships_encoder)
-        assert store.measure_all(model, load(experiment), header).mse == pytest.approx(row["mse"], rel=1e-6)
+        assert measure_all(model, load(experiment), header).mse == pytest.approx(row["mse"], rel=1e-6)
     assert any("emos-dna-sto: MSE" in line and "paper 0.0180" in line for line in said)
     before = checkpoint.read(tmp_path / NAMES[0] / TRAINING_FILE, "training")[1]["step"]
     reproduced(chosen, tmp_path, report=said.append)

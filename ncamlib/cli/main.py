@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from ncamlib.cli import bench, campaign, data, listing, models
+from ncamlib.cli import bench, data, evaluate, grow, listing, reproduce, train
 from ncamlib.errors import NcamError
 from ncamlib.training import Diverged
 
@@ -15,9 +15,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command("list")(listing.list_experiments)
-for command in (models.train, models.evaluate, models.grow, models.config):
+for command in (train.train, evaluate.evaluate, grow.grow, train.config):
     app.command()(command)
-for command in (campaign.reproduce, campaign.merge, campaign.trials, bench.bench):
+for command in (reproduce.reproduce, reproduce.merge, reproduce.trials, bench.bench):
     app.command()(command)
 app.add_typer(data.app, name="data")
 

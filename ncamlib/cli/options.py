@@ -8,6 +8,9 @@ from typing import Annotated
 import torch
 import typer
 
+from ncamlib import data
+from ncamlib.config import Experiment
+from ncamlib.data import Images
 from ncamlib.errors import NcamError
 from ncamlib.kernels import BACKENDS, select_backend
 
@@ -19,6 +22,8 @@ OptimiserSteps = Annotated[
     int | None, typer.Option(help="Steps of the optimiser, where no time budget is given. [the experiment's]")
 ]
 StepsAlias = Annotated[int | None, typer.Option("--steps", hidden=True)]  # what it was called
+MutationRate = Annotated[float, typer.Option(help="Share of DNA letters replaced by random ones.")]
+FireRate = Annotated[float | None, typer.Option(help="Probability that a cell updates. [the model's]")]
 Threads = Annotated[int | None, typer.Option(help="CPU threads.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
@@ -39,3 +44,8 @@ def choose_backend(name: str, device: torch.device | str = "cpu") -> None:
     select_backend(torch.empty(1, 16, 3, 3, device=device), backend=name)
     if name != "auto":
         os.environ["NCAM_BACKEND"] = name
+
+
+def load_images(experiment: Experiment, name: str, data_dir: Path | None, skip_broken: bool = False) -> Images:
+    """The images of an experiment as its model takes them."""
+    return data.load(name, experiment.model.image_size, experiment.model.image_channels, data_dir, skip_broken)

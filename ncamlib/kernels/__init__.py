@@ -8,6 +8,7 @@ import functools
 import os
 import warnings
 
+import torch
 from torch import Tensor
 
 from ncamlib.errors import NcamError, choice
@@ -17,6 +18,7 @@ from ncamlib.kernels.reference import Weights, perceive, step
 
 __all__ = ["BACKENDS", "Fire", "Weights", "perceive", "rollout", "select_backend", "step"]
 
+MOST_STEPS = 2**31 - 1
 BACKENDS = ("auto", "reference", "cpu", "triton")
 
 
@@ -54,6 +56,33 @@ def select_backend(state: Tensor, steps: int = 1, backend: str | None = None) ->
     return name
 
 
+def check(state: Tensor, weights: Weights, leak: Tensor, steps: int, masks: Tensor | Fire | None) -> None:
+    """NcamError unless the arguments of a rollout fit each other: here once, for every backend alike."""
+    if state.ndim != 4 or not state.is_floating_point() or 0 in state.shape:
+        raise NcamError(f"a state is a float tensor (B, C, H, W), not {state.dtype} {tuple(state.shape)}")
+    if isinstance(steps, bool) or not isinstance(steps, int) or not 0 <= steps <= MOST_STEPS:
+        raise NcamError(f"a rollout takes from 0 to {MOST_STEPS} steps, not {steps!r}")
+    (batch, channels, *grid), hidden = state.shape, weights.w1.shape[1] if weights.w1.ndim == 3 else 0
+    shapes = {"w1": (batch, hidden, 3 * channels), "b1": (batch, hidden), "w2": (batch, channels, hidden)}
+    shapes |= {"b2": (batch, channels), "leak": leak.shape if leak.numel() == 1 else ()}
+    for name, tensor in {**weights._asdict(), "leak": leak}.items():
+        if tuple(tensor.shape) != shapes[name] or not hidden:
+            wanted = f"{shapes[name]} for a state {tuple(state.shape)}"
+            raise NcamError(f"{name} has the shape {tuple(tensor.shape)}: it must be {wanted}")
+        if (tensor.dtype, tensor.device) != (state.dtype, state.device):
+            raise NcamError(f"{name} is {tensor.dtype} on {tensor.device}, the state {state.dtype} on {state.device}")
+    if masks is None:
+        return
+    rule = isinstance(masks, Fire)
+    drawn, kind, shape = (masks.seeds, torch.int64, (batch,)) if rule else (masks, torch.bool, (steps, batch, 1, *grid))
+    if tuple(drawn.shape) != shape:
+        raise NcamError(f"masks of shape {tuple(drawn.shape)} do not fit {steps} steps of a state {tuple(state.shape)}")
+    if (drawn.dtype, drawn.device) != (kind, state.device):
+        raise NcamError(f"masks are {drawn.dtype} on {drawn.device}: they must be {kind} on {state.device}")
+    if rule and not 0 <= masks.rate <= 1:
+        raise NcamError(f"the fire rate is {masks.rate}: it must be between 0 and 1")
+
+
 def rollout(
     state: Tensor,
     weights: Weights,
@@ -68,11 +97,8 @@ def rollout(
 
     state (B, C, H, W); leak: scalar tensor; masks: which cells fire, (T, B, 1, H, W) bool or a `Fire`
     rule, None where all do; wrap: whether the grid wraps round, else zeros lie beyond its edge
-    -> (B, C, H, W). NcamError if the masks do not fit.
+    -> (B, C, H, W). NcamError for arguments that do not fit each other.
     """
-    batch, _, *grid = state.shape
-    shape = masks.seeds.shape if isinstance(masks, Fire) else None if masks is None else masks.shape
-    if shape not in (None, (batch,), (steps, batch, 1, *grid)):
-        raise NcamError(f"masks of shape {tuple(shape)} do not fit {steps} steps of a state {tuple(state.shape)}")
+    check(state, weights, leak, steps, masks)
     module = {"reference": reference, "cpu": cpu, "triton": triton}[select_backend(state, steps, backend)]
     return module.rollout(state, weights, leak, steps, masks, norm, wrap)

@@ -1,7 +1,7 @@
 // Growing: tells the worker what to grow, how fast and how long.
 
-import { drawDNA } from './dna.mjs';
 import { mutate } from './letters.mjs';
+import { drawDNA } from './strip.mjs';
 
 /** Steps that a growth takes; Infinity if the reader wants it without end. */
 export function lifetime(panel) {

@@ -3,7 +3,7 @@
 
 import { toBytes } from './base64.mjs';
 import { CONTROLS, fillControls, SLIDERS, STYLE, showValues } from './controls.mjs';
-import { listenToBrush, listenToKeys } from './dna.mjs';
+import { clean, cross, inject } from './crossing.mjs';
 import {
   choose,
   indexOf,
@@ -15,10 +15,10 @@ import {
   startSeedling,
   useCode,
 } from './emoji.mjs';
-import { clean, cross, inject } from './genetics.mjs';
 import { express, goOn, grow, labelPlay, lifetime, mutated, play } from './growth.mjs';
 import { element, Panel, spaced } from './panel.mjs';
 import { listenToPicture, Stage, wound, zoom } from './stage.mjs';
+import { listenToBrush, listenToKeys } from './strip.mjs';
 import { adoptPicture, encodePicture, upload } from './upload.mjs';
 
 /** What the buttons do. */

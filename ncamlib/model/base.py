@@ -38,7 +38,7 @@ class Model(nn.Module):
     def draw_fire(
         self, batch: int, fire_rate: float | None = None, generator: torch.Generator | None = None
     ) -> Fire | None:
-        """Which cells fire (see `nca.draw_fire`); the fire rate defaults to the model's."""
+        """Which cells fire (see `automaton.draw_fire`); the fire rate defaults to the model's."""
         fire = draw_fire(batch, self.config.fire_rate if fire_rate is None else fire_rate, generator)
         return None if fire is None else fire._replace(seeds=fire.seeds.to(self.device))
 

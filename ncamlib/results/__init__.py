@@ -4,8 +4,8 @@
 """
 
 from ncamlib.results import pca
-from ncamlib.results.measurement import TEST_MUTATION, Measurement, measure, reconstruct
-from ncamlib.results.store import BEST, TABLE, Result, load, measure_all
+from ncamlib.results.measurement import BEST, TEST_MUTATION, Measurement, Result, measure, measure_all, reconstruct
+from ncamlib.results.store import TABLE, load
 
 __all__ = [
     "BEST",

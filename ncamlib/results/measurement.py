@@ -1,20 +1,27 @@
-"""Measures a model on a whole set of images.
+"""Measures a model on a whole set of images: the conditions of the test, and all that is recorded.
 
 N images, C image channels, H W pixels.
 """
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from ncamlib.config import to_dict
 from ncamlib.data.images import Images
 from ncamlib.data.pictures import over_white
+from ncamlib.data.sprites import emoji
 from ncamlib.errors import NcamError
-from ncamlib.model.base import Model
+from ncamlib.model.base import Coded, Model
 
 TEST_MUTATION = 0.5  # the paper tests DNA codes with half of their letters replaced (section 4)
+CURVE = (0.0, 0.1, 0.25, 0.4, 0.5, 0.6, 0.75, 1.0)  # mutation rates
+CURVE_IMAGES = 1000  # of larger sets the curve is measured on a fixed sample of so many
+SEEDS = 3  # draws that the error is averaged over
+BEST = "best"  # the run that is shipped; `store` knows the other kind
 
 
 @dataclass(frozen=True)
@@ -79,3 +86,73 @@ def measure(
         white += difference.double().square().mean().item() / seeds
     psnr = 10 * math.log10(1 / white) if white > 0 else math.inf
     return Measurement(mse, white, psnr, len(images), mutation_rate, fire_rate, steps or model.config.steps, seeds)
+
+
+@dataclass(frozen=True)
+class Part:
+    """One training, or one of several that went on from each other."""
+
+    step: int  # optimiser steps
+    minutes: float
+    device: str
+    backend: str
+    commit: str
+    torch: str
+
+
+@dataclass(frozen=True)
+class Result:
+    """One experiment, measured from its deployable checkpoint, with the provenance of the training run."""
+
+    experiment: str
+    mse: float
+    mse_rgb_white: float
+    psnr: float
+    images: int
+    mutation_rate: float
+    fire_rate: float
+    steps: int
+    seeds: int
+    mutation_curve: tuple[tuple[float, float], ...]  # (rate, MSE); empty for continuous codes
+    train_steps: int
+    minutes: float
+    data_digest: str
+    note: str
+    parts: tuple[Part, ...]
+    heldout_mse: float | None = None  # on the emoji newer than those of `full`, for its models with an encoder
+    run: str = BEST
+    attempts: int = 1  # runs of this experiment that were offered for this record
+
+    @property
+    def devices(self) -> list[str]:
+        """The machines that it was trained on."""
+        return list(dict.fromkeys(part.device for part in self.parts))
+
+    @property
+    def commits(self) -> list[str]:
+        """The commits that trained it."""
+        return list(dict.fromkeys(part.commit for part in self.parts))
+
+
+def measure_all(model: Model, images: Images, header: dict[str, Any]) -> Result:
+    """Measure a model under the paper's conditions and over all mutation rates; `header` is its checkpoint's."""
+    measured = measure(model, images, seeds=SEEDS)
+    curve = ()
+    if model.config.code == "dna":
+        sample = images.sample(CURVE_IMAGES)
+        curve = tuple((rate, measure(model, sample, rate, seeds=1).mse) for rate in CURVE)
+    heldout = None
+    if images.name == "full" and isinstance(model, Coded) and model.encoder is not None:
+        unseen = emoji("heldout", model.config.image_size)
+        heldout = measure(model, unseen, seeds=SEEDS).mse
+    return Result(
+        experiment=header["experiment"]["name"],
+        **to_dict(measured),
+        mutation_curve=curve,
+        train_steps=header["step"],
+        minutes=header["minutes"],
+        data_digest=header["data_digest"],
+        note=header["note"],
+        parts=tuple(Part(**part) for part in header["parts"]),
+        heldout_mse=heldout,
+    )

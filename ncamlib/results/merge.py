@@ -9,15 +9,16 @@ from ncamlib.errors import NcamError
 from ncamlib.model import checkpoint
 from ncamlib.project import project_root, write_atomically
 from ncamlib.results import store
+from ncamlib.results.measurement import BEST, Result
 from ncamlib.results.reproduce import LOSS_FILE, RESULT_FILE, SHEET_FILE, SHIPPED_FILE, read_result
-from ncamlib.results.store import BEST, TABLE, Result
+from ncamlib.results.store import TABLE
 
 Report = Callable[[str], None]
 
 
 def table_files(name: str) -> tuple[Path, Path]:
     """Where a table run's losses and sample sheet are kept; its checkpoint is not."""
-    folder = project_root() / "figures" / "table"
+    folder = project_root() / "figures" / "table_runs"
     return folder / f"{name}.csv", folder / f"{name}.png"
 
 

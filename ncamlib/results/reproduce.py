@@ -21,8 +21,8 @@ from ncamlib.model import checkpoint
 from ncamlib.model.base import Coded, Model
 from ncamlib.model.encoder import Codebook
 from ncamlib.project import write_atomically
-from ncamlib.results.measurement import reconstruct
-from ncamlib.results.store import RECORDS, Result, measure_all
+from ncamlib.results.measurement import Result, measure_all, reconstruct
+from ncamlib.results.store import RECORDS
 from ncamlib.training.loop import train
 from ncamlib.training.processes import InUse, holder
 from ncamlib.training.run import MODEL_FILE, TRAINING_FILE

@@ -4,68 +4,16 @@ An experiment has two records. Its `best` run is the one that is shipped. Its `t
 of its table were: only table runs are compared, and a better run never takes the place of one.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
-from ncamlib import data
-from ncamlib.config import to_dict
 from ncamlib.errors import NcamError
 from ncamlib.experiments import EXPERIMENTS
-from ncamlib.model.base import Coded, Model
 from ncamlib.project import Records
-from ncamlib.results.measurement import measure
+from ncamlib.results.measurement import BEST, Result
 
 SCHEMA = 2
-BEST, TABLE = "best", "table"
-CURVE = (0.0, 0.1, 0.25, 0.4, 0.5, 0.6, 0.75, 1.0)  # mutation rates
-CURVE_IMAGES = 1000  # of larger sets the curve is measured on a fixed sample of so many
-SEEDS = 3  # draws that the error is averaged over
-
-
-@dataclass(frozen=True)
-class Part:
-    """One training, or one of several that went on from each other."""
-
-    step: int  # optimiser steps
-    minutes: float
-    device: str
-    backend: str
-    commit: str
-    torch: str
-
-
-@dataclass(frozen=True)
-class Result:
-    """One experiment, measured from its deployable checkpoint, with the provenance of the training run."""
-
-    experiment: str
-    mse: float
-    mse_rgb_white: float
-    psnr: float
-    images: int
-    mutation_rate: float
-    fire_rate: float
-    steps: int
-    seeds: int
-    mutation_curve: tuple[tuple[float, float], ...]  # (rate, MSE); empty for continuous codes
-    train_steps: int
-    minutes: float
-    data_digest: str
-    note: str
-    parts: tuple[Part, ...]
-    heldout_mse: float | None = None  # on the emoji newer than those of `full`, for its models with an encoder
-    run: str = BEST
-    attempts: int = 1  # runs of this experiment that were offered for this record
-
-    @property
-    def devices(self) -> list[str]:
-        """The machines that it was trained on."""
-        return list(dict.fromkeys(part.device for part in self.parts))
-
-    @property
-    def commits(self) -> list[str]:
-        """The commits that trained it."""
-        return list(dict.fromkeys(part.commit for part in self.parts))
+TABLE = "table"
 
 
 def _upgrade(row: dict[str, Any]) -> dict[str, Any]:
@@ -81,30 +29,6 @@ def _upgrade(row: dict[str, Any]) -> dict[str, Any]:
 
 
 RECORDS = Records("results.json", Result, "results", upgrade=_upgrade)
-
-
-def measure_all(model: Model, images: data.Images, header: dict[str, Any]) -> Result:
-    """Measure a model under the paper's conditions and over all mutation rates; `header` is its checkpoint's."""
-    measured = measure(model, images, seeds=SEEDS)
-    curve = ()
-    if model.config.code == "dna":
-        sample = images.sample(CURVE_IMAGES)
-        curve = tuple((rate, measure(model, sample, rate, seeds=1).mse) for rate in CURVE)
-    heldout = None
-    if images.name == "full" and isinstance(model, Coded) and model.encoder is not None:
-        unseen = data.emoji("heldout", model.config.image_size)
-        heldout = measure(model, unseen, seeds=SEEDS).mse
-    return Result(
-        experiment=header["experiment"]["name"],
-        **to_dict(measured),
-        mutation_curve=curve,
-        train_steps=header["step"],
-        minutes=header["minutes"],
-        data_digest=header["data_digest"],
-        note=header["note"],
-        parts=tuple(Part(**part) for part in header["parts"]),
-        heldout_mse=heldout,
-    )
 
 
 def load(run: str = BEST) -> dict[str, Result]:

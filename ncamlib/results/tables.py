@@ -12,7 +12,7 @@ from ncamlib.errors import NcamError
 from ncamlib.experiments import CHAPTERS, EXPERIMENTS
 from ncamlib.project import write_atomically
 from ncamlib.results import pca, store, trials
-from ncamlib.results.store import Result
+from ncamlib.results.measurement import Result
 from ncamlib.results.trials import Trial
 
 BEGIN, END = "<!-- results: written by 'ncam list --write', not by hand -->", "<!-- end of results -->"

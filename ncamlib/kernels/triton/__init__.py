@@ -1,4 +1,4 @@
-"""The CUDA backend, in Triton: device code in `code` and `backward`, launched by `launch`."""
+"""The CUDA backend, in Triton: device code in `forward` and `backward`, launched by `launch`."""
 
 from ncamlib.kernels.triton.launch import INTERPRETED, available, forget, rollout, unsupported
 

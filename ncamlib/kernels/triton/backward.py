@@ -8,7 +8,7 @@ import triton
 import triton.language as tl
 from triton.language import constexpr
 
-from ncamlib.kernels.triton.code import dot, fires, neighbour, operand, perceive
+from ncamlib.kernels.triton.forward import dot, fires, neighbour, operand, perceive
 
 
 @triton.jit

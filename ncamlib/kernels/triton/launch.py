@@ -1,4 +1,4 @@
-"""The CUDA backend: buffers, launches and autograd around `triton_code`.
+"""The CUDA backend: buffers, launches and autograd around the device code in `forward` and `backward`.
 
 B batch, C channels (16 or 32), K hidden units (a power of two), H W grid, T steps. States are
 cells-major, (T+1, B, H*W, C). During training the loop over the steps is captured once in a CUDA graph per
@@ -141,7 +141,7 @@ class _Plan:
         return self.states[self.steps if self.save else self.steps & 1]
 
     def forward(self) -> None:
-        from ncamlib.kernels import triton_code as code
+        from ncamlib.kernels.triton import forward as code
 
         (batch, channels, height, width), t = self.shape, self.tiles
         for i in range(self.steps):
@@ -161,7 +161,7 @@ class _Plan:
             )  # fmt: skip
 
     def backward(self) -> None:
-        from ncamlib.kernels import triton_backward as code
+        from ncamlib.kernels.triton import backward as code
 
         (batch, channels, height, width), t = self.shape, self.tiles
         w1, b1, w2, b2, leak = self.weights

@@ -1,6 +1,6 @@
 """The automaton's step for the GPU, in Triton: what both passes share, and forward.
 
-Device code only, launched by `triton`; backward is in `triton_backward`.
+Device code only, launched by `launch`; backward is in `backward`.
 
 One step, for every live cell of sample b (paper, sections 3.3 and 3.4):
     p  = [x, Sobel_x x, Sobel_y x]              perceive

@@ -7,7 +7,6 @@ from typing import Annotated
 import torch
 import typer
 
-from ncamlib.cli.models import load_images
 from ncamlib.cli.options import (
     Backend,
     DataDir,
@@ -16,6 +15,7 @@ from ncamlib.cli.options import (
     StepsAlias,
     Threads,
     choose_backend,
+    load_images,
     parse_duration,
 )
 from ncamlib.config import Experiment

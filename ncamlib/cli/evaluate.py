@@ -1,0 +1,95 @@
+"""`ncam evaluate`: one model on its whole data set."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+import typer
+
+from ncamlib import data
+from ncamlib.cli.options import (
+    AsJson,
+    Backend,
+    DataDir,
+    Device,
+    FireRate,
+    MutationRate,
+    SkipBroken,
+    choose_backend,
+)
+from ncamlib.data import Images
+from ncamlib.errors import NcamError
+from ncamlib.kernels import select_backend
+from ncamlib.machine import device_name, pick_device
+from ncamlib.model import checkpoint
+from ncamlib.results import TEST_MUTATION, Result, measure, measure_all, store
+from ncamlib.results.measurement import SEEDS
+from ncamlib.training import MODEL_FILE
+
+
+def evaluate(
+    target: Annotated[str, typer.Argument(metavar="EXPERIMENT|FILE")],
+    mutation_rate: MutationRate = TEST_MUTATION,
+    fire_rate: FireRate = None,
+    steps: Annotated[int | None, typer.Option(help="Steps of the automaton. [the model's]")] = None,
+    seeds: Annotated[int, typer.Option(help="Average over this many draws.")] = SEEDS,
+    record: Annotated[
+        bool, typer.Option("--record", help="Record as the experiment's result, with its mutation curve.")
+    ] = False,
+    as_json: AsJson = False,
+    device: Device = "auto",
+    backend: Backend = "auto",
+    data_dir: DataDir = None,
+    skip_broken: SkipBroken = False,
+) -> None:
+    """Measure a trained model on its whole data set."""
+    torch_device = pick_device(device)
+    choose_backend(backend, torch_device)
+    file = checkpoint.shipped(target)
+    model, header = checkpoint.load_model(target, torch_device)
+    images = images_of(header, model.config, file.name, data_dir, skip_broken)
+    if record:
+        if (mutation_rate, fire_rate, steps, seeds) != (TEST_MUTATION, None, None, SEEDS):
+            raise NcamError("what is recorded is measured under the paper's test conditions: leave the options away")
+        if images.digest != header["data_digest"]:
+            raise NcamError("these are not the images that the model was trained on: nothing is recorded")
+        measured, where = keep(file, images, torch_device)
+        typer.echo(f"recorded in {where}", err=True)
+    else:
+        measured = measure(model, images, mutation_rate, fire_rate, steps, seeds)
+    shown = {name: getattr(measured, name) for name in ("mse", "mse_rgb_white", "psnr", "images")}
+    shown |= {name: getattr(measured, name) for name in ("mutation_rate", "fire_rate", "steps", "seeds")}
+    backend = select_backend(torch.empty(1, 16, 3, 3, device=model.device))
+    shown = {"experiment": header["experiment"]["name"], **shown, "device": device_name(model.device)}
+    shown |= {"backend": backend, "checkpoint": str(file)}
+    if as_json:
+        typer.echo(json.dumps(shown, indent=1))
+        return
+    for key, value in shown.items():
+        typer.echo(f"{key:>14}  {value:.5f}" if isinstance(value, float) else f"{key:>14}  {value}")
+
+
+def keep(file: Path, images: Images, device: torch.device) -> tuple[Result, Path]:
+    """Record the result of a shipped checkpoint, or beside one that was trained here, for `ncam merge`."""
+    from ncamlib.results import reproduce
+
+    if file.name == MODEL_FILE:
+        return reproduce.measure_run(file.parent, images, device), file.parent / reproduce.RESULT_FILE
+    if checkpoint.shipped(file.stem) != file:
+        raise NcamError("only a shipped checkpoint, or the model.safetensors of a run, is recorded")
+    model, header = checkpoint.load_model(file, device)
+    result = measure_all(model, images, header)
+    store.record(result)
+    return result, store.RECORDS.path
+
+
+def images_of(header: dict[str, Any], model: Any, file: str, data_dir: Path | None, skip_broken: bool) -> Images:
+    """The images that a model was trained on; says so if those in `data_dir` are others."""
+    name = header["images"]
+    if data_dir is None and not data.known(name):
+        raise NcamError(f"{file} was trained on '{name}': give those pictures with --data-dir FOLDER")
+    images = data.load(name, model.image_size, model.image_channels, data_dir, skip_broken)
+    if images.digest != header["data_digest"]:
+        typer.echo(f"note: these are not the images that {file} was trained on", err=True)
+    return images

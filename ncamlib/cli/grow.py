@@ -1,0 +1,72 @@
+"""`ncam grow`: an emoji or a picture, from one pixel."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+import typer
+
+from ncamlib import data
+from ncamlib.cli.options import (
+    Backend,
+    FireRate,
+    MutationRate,
+    choose_backend,
+)
+from ncamlib.errors import NcamError
+from ncamlib.model import checkpoint
+from ncamlib.model.build import growing
+from ncamlib.results import TEST_MUTATION
+
+
+def grow(
+    target: Annotated[str, typer.Argument(help="An emoji, its name, or a PNG or JPEG of your own.")],
+    out: Annotated[Path, typer.Option(help="What to write: .gif, .apng, or a strip as .png.")] = Path("growth.gif"),
+    model_name: Annotated[str, typer.Option("--model", help="Experiment or checkpoint file.")] = "chars-dna-syn",
+    steps: Annotated[
+        int | None, typer.Option(help="Steps of the automaton. [the model's, more on a larger grid]")
+    ] = None,
+    fire_rate: FireRate = None,
+    mutation_rate: MutationRate = TEST_MUTATION,
+    seed: Annotated[int, typer.Option(help="Seed of what chance decides.")] = 0,
+    grid: Annotated[int | None, typer.Option(help="Side of the grid in cells. [the image's]")] = None,
+    scale: Annotated[int, typer.Option(help="Pixels per cell in the picture.")] = 4,
+    backend: Backend = "auto",
+) -> None:
+    """Grow an emoji, or a picture of your own, from one pixel."""
+    choose_backend(backend)
+    loaded, header = checkpoint.load_model(model_name)
+    model = growing(loaded, model_name)
+    for label, value in (("mutation rate", mutation_rate), ("fire rate", fire_rate)):
+        if value is not None and not 0 <= value <= 1:
+            raise NcamError(f"the {label} is {value}: it must be between 0 and 1")
+    size = model.config.image_size
+    steps = steps or model.steps_on(grid or size)
+    image, note = find_image(target, model.config, header)
+    if note:
+        typer.echo(note, err=True)
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        weights = model.weights(image[None], model.draw_mutation(1, mutation_rate, generator))
+    fire = model.draw_fire(1, fire_rate, generator)
+    frames = model.nca.visible(model.growth(weights, steps, fire, grid=grid)[:, 0])
+    data.save_growth(out, frames, scale)
+    if frames.shape[-1] == size:
+        typer.echo(f"MSE to the target after {steps} steps: {(frames[-1] - image).square().mean():.4f}")
+    typer.echo(f"wrote {out}")
+
+
+def find_image(target: str, model: Any, header: dict[str, Any]) -> tuple[torch.Tensor, str]:
+    """(The picture or emoji as the model takes it (C, H, W), what the reader should know of it)."""
+    trained_on, size = header["images"], model.image_size
+    if Path(target).suffix.lower() in data.IMAGE_SUFFIXES:
+        image, original = data.load_image(Path(target), size, model.image_channels)
+        note = f"{trained_on} is all this model has seen: a picture of another kind grows into what it knows"
+        if original != (size, size):
+            note = f"{target} is {original[0]}x{original[1]} pixels and was resized to {size}x{size}\n{note}"
+        return image, note
+    images = data.single(target, size)
+    image = images.pixels[0] if model.image_channels == 4 else data.over_white(images.pixels[0])
+    known = data.known(trained_on) and images.names[0] in data.names(trained_on)
+    note = f"{images.names[0]} was not among the images that {header['experiment']['name']} was trained on"
+    return image, "" if known else note
