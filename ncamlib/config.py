@@ -4,6 +4,7 @@ Every field is one decision. The paper's values are the defaults; what the paper
 """
 
 import dataclasses
+import math
 import types
 import typing
 from dataclasses import dataclass, field
@@ -99,9 +100,13 @@ class TrainConfig:
         ends = [stage.until for stage in self.stages]
         if ends and (ends != sorted(set(ends)) or ends[-1] != 1):
             raise NcamError(f"stages end at {ends}: each must end later than the one before, and the last at 1")
-        for name in ("steps", "batch", "learning_rate"):
-            if getattr(self, name) <= 0:
-                raise NcamError(f"{name} is {getattr(self, name)}: it must be above 0")
+        for name in ("steps", "batch", "learning_rate", "clip"):
+            if not 0 < getattr(self, name) < math.inf:
+                raise NcamError(f"{name} is {getattr(self, name)}: it must be above 0 and finite")
+        if not (self.warmup >= 0 and 0 <= self.seed < 2**63):
+            raise NcamError(
+                f"warmup {self.warmup} and seed {self.seed}: neither may be below 0, nor the seed over 2^63"
+            )
 
 
 @dataclass(frozen=True)

@@ -256,3 +256,51 @@ def test_data_pca_tells_and_records(ncam, tmp_path):
 )
 def test_errors_are_shown_as_the_paper_rounds_them(value, shown):
     assert tables.number(value) == shown
+
+
+NUMBERS = [
+    ("evaluate", "--seeds", "0"),
+    ("evaluate", "--steps", "-3"),
+    ("evaluate", "--steps", "0"),
+    ("evaluate", "--mutation-rate", "nan"),
+    ("evaluate", "--fire-rate", "0"),
+    ("grow", "--steps", "-5"),
+    ("grow", "--steps", "0"),
+    ("grow", "--grid", "0"),
+    ("grow", "--grid", "2"),
+    ("grow", "--scale", "0"),
+    ("grow", "--fire-rate", "nan"),
+    ("grow", "--mutation-rate", "inf"),
+    ("grow", "--seed", str(2**64)),
+    ("grow", "--seed", "-1"),
+    ("train", "--learning-rate", "nan"),
+    ("train", "--learning-rate", "inf"),
+    ("train", "--learning-rate", "0"),
+    ("train", "--ema", "1.5"),
+    ("train", "--ema", "nan"),
+    ("train", "--batch", "0"),
+    ("train", "--threads", "-1"),
+    ("train", "--threads", "0"),
+    ("train", "--seed", str(2**64)),
+    ("train", "--optimiser-steps", "0"),
+    ("train", "--steps", "-2"),
+    ("train", "--time-budget", "1h30"),
+    ("train", "--time-budget", "0"),
+    ("train", "--time-budget", "-9m"),
+    ("train", "--time-budget", "nan"),
+    ("reproduce", "--nice", "20"),
+    ("reproduce", "--time-budget", "inf"),
+]
+
+
+@pytest.mark.parametrize(("command", "option", "value"), NUMBERS, ids=" ".join)
+def test_numbers_out_of_bounds_are_refused(ncam, shipped, tmp_path, command, option, value):
+    """Zero is zero and not the default, and nothing is computed, let alone saved, from what is no number."""
+    target = {"grow": ["grinning_face", "--model", TINY.name]}.get(command, [TINY.name])
+    before = sorted(tmp_path.rglob("*"))
+    status, out, err = ncam(command, *target, option, value)
+    assert status == 2, (out, err)
+    assert err.startswith("ncam: ")
+    assert err.count("\n") == 1
+    assert out == ""
+    assert sorted(tmp_path.rglob("*")) == before

@@ -73,11 +73,14 @@ def compare(
 def markdown(contenders: Sequence[Contender], errors: Sequence[float] | None = None) -> str:
     """A table: the paper's error, ours as recorded on the whole set, the training.
 
-    With `errors`, also what was measured here. Where it was recorded for the images, also what PCA leaves with as many
-    numbers, and with how many it is as good as our model.
+    With `errors`, also what was measured here. Where a run was trained as its neighbours were, its error and steps:
+    only these can be compared. Where it was recorded, also what PCA leaves of the images with as many numbers, and
+    with how many it is as good as our model.
     """
-    recorded, linear = results.load(), pca.load()
+    recorded, alike, linear = results.load(), results.load(results.TABLE), pca.load()
     titles = ["model", "paper", "ours, recorded", *(["measured here"] if errors else [])]
+    compared = any(c.experiment.name in alike for c in contenders)
+    titles += ["trained alike (steps)"] if compared else []
     known = any(c.header["data_digest"] in linear for c in contenders)
     titles += [*(["PCA, as many numbers", "as good as PCA with"] if known else []), "training"]
     lines = [f"| {' | '.join(titles)} |", f"|---|{'--:|' * (len(titles) - 2)}---|"]
@@ -87,6 +90,9 @@ def markdown(contenders: Sequence[Contender], errors: Sequence[float] | None = N
         ours = row.mse if row and row.data_digest == header["data_digest"] else None
         cells = [contender.label, number(experiment.paper_mse), number(ours)]
         cells += [number(errors[i])] if errors else []
+        if compared:
+            other = alike.get(experiment.name)
+            cells.append(f"{number(other.mse)} ({other.train_steps:,})" if other else "–")
         if known:
             yardstick = linear.get(header["data_digest"])
             best = ours if ours is not None else errors[i] if errors else None

@@ -9,7 +9,7 @@ import typer
 
 from ncamlib import data
 from ncamlib.bench.rollout import Row
-from ncamlib.cli.options import AsJson, Device
+from ncamlib.cli.options import AsJson, Device, between
 from ncamlib.config import to_dict
 from ncamlib.machine import device_name, pick_device
 from ncamlib.project import commit
@@ -19,9 +19,14 @@ TIMED = "full-ce-syn"  # whose training is timed
 
 def bench(
     quick: Annotated[bool, typer.Option("--quick", help="Small cases only, within a minute.")] = False,
-    threads: Annotated[list[int] | None, typer.Option(help="CPU threads; may be given several times.")] = None,
+    threads: Annotated[
+        list[int] | None, typer.Option(help="CPU threads; may be given several times.", callback=between(1, 1024))
+    ] = None,
     rounds: Annotated[
-        int | None, typer.Option(help="Turns of every variant in every case, 5 unless told, 3 if quick.")
+        int | None,
+        typer.Option(
+            help="Turns of every variant in every case, 5 unless told, 3 if quick.", callback=between(1, 1000)
+        ),
     ] = None,
     recipes: Annotated[
         str | None,

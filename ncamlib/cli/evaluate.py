@@ -14,8 +14,10 @@ from ncamlib.cli.options import (
     DataDir,
     Device,
     FireRate,
+    GrowthSteps,
     MutationRate,
     SkipBroken,
+    between,
     choose_backend,
 )
 from ncamlib.data import Images
@@ -32,8 +34,8 @@ def evaluate(
     target: Annotated[str, typer.Argument(metavar="EXPERIMENT|FILE")],
     mutation_rate: MutationRate = TEST_MUTATION,
     fire_rate: FireRate = None,
-    steps: Annotated[int | None, typer.Option(help="Steps of the automaton. [the model's]")] = None,
-    seeds: Annotated[int, typer.Option(help="Average over this many draws.")] = SEEDS,
+    steps: GrowthSteps = None,
+    seeds: Annotated[int, typer.Option(help="Average over this many draws.", callback=between(1, 1000))] = SEEDS,
     record: Annotated[
         bool, typer.Option("--record", help="Record as the experiment's result, with its mutation curve.")
     ] = False,

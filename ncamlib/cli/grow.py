@@ -7,13 +7,7 @@ import torch
 import typer
 
 from ncamlib import data
-from ncamlib.cli.options import (
-    Backend,
-    FireRate,
-    MutationRate,
-    choose_backend,
-)
-from ncamlib.errors import NcamError
+from ncamlib.cli.options import MOST_GRID, MOST_STEPS, Backend, FireRate, MutationRate, Seed, between, choose_backend
 from ncamlib.model import checkpoint
 from ncamlib.model.build import growing
 from ncamlib.results import TEST_MUTATION
@@ -24,22 +18,24 @@ def grow(
     out: Annotated[Path, typer.Option(help="What to write: .gif, .apng, or a strip as .png.")] = Path("growth.gif"),
     model_name: Annotated[str, typer.Option("--model", help="Experiment or checkpoint file.")] = "chars-dna-syn",
     steps: Annotated[
-        int | None, typer.Option(help="Steps of the automaton. [the model's, more on a larger grid]")
+        int | None,
+        typer.Option(
+            help="Steps of the automaton. [the model's, more on a larger grid]", callback=between(1, MOST_STEPS)
+        ),
     ] = None,
     fire_rate: FireRate = None,
     mutation_rate: MutationRate = TEST_MUTATION,
-    seed: Annotated[int, typer.Option(help="Seed of what chance decides.")] = 0,
-    grid: Annotated[int | None, typer.Option(help="Side of the grid in cells. [the image's]")] = None,
-    scale: Annotated[int, typer.Option(help="Pixels per cell in the picture.")] = 4,
+    seed: Seed = 0,
+    grid: Annotated[
+        int | None, typer.Option(help="Side of the grid in cells. [the image's]", callback=between(1, MOST_GRID))
+    ] = None,
+    scale: Annotated[int, typer.Option(help="Pixels per cell in the picture.", callback=between(1, 64))] = 4,
     backend: Backend = "auto",
 ) -> None:
     """Grow an emoji, or a picture of your own, from one pixel."""
     choose_backend(backend)
     loaded, header = checkpoint.load_model(model_name)
     model = growing(loaded, model_name)
-    for label, value in (("mutation rate", mutation_rate), ("fire rate", fire_rate)):
-        if value is not None and not 0 <= value <= 1:
-            raise NcamError(f"the {label} is {value}: it must be between 0 and 1")
     size = model.config.image_size
     steps = steps or model.steps_on(grid or size)
     image, note = find_image(target, model.config, header)

@@ -3,7 +3,7 @@
 import os
 import re
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
 import typer
@@ -14,26 +14,66 @@ from ncamlib.data import Images
 from ncamlib.errors import NcamError
 from ncamlib.kernels import BACKENDS, select_backend
 
+MOST_STEPS, MOST_GRID, MOST_SEED = 100_000, 1024, 2**32 - 1
+
+
+def between(low: float, high: float) -> Any:
+    """A check for a numeric option: NcamError unless it is from `low` to `high`; NaN never is."""
+
+    def check(parameter: typer.CallbackParam, value: float | list[float] | None) -> float | list[float] | None:
+        for one in value if isinstance(value, list | tuple) else [value]:
+            if one is not None and not low <= one <= high:
+                name = parameter.name.replace("_", " ")
+                raise NcamError(f"the {name} is {one:g}: it must be between {low:g} and {high:g}")
+        return value
+
+    return check
+
+
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
 Backend = Annotated[str, typer.Option(help=f"Who computes the rollout: {', '.join(BACKENDS)}.")]
 DataDir = Annotated[Path | None, typer.Option(help="A folder of PNG or JPEG pictures in place of the data set.")]
 SkipBroken = Annotated[bool, typer.Option("--skip-broken", help="Skip pictures that cannot be read.")]
 OptimiserSteps = Annotated[
-    int | None, typer.Option(help="Steps of the optimiser, where no time budget is given. [the experiment's]")
+    int | None,
+    typer.Option(
+        help="Steps of the optimiser, where no time budget is given. [the experiment's]", callback=between(1, 1e9)
+    ),
 ]
-StepsAlias = Annotated[int | None, typer.Option("--steps", hidden=True)]  # what it was called
-MutationRate = Annotated[float, typer.Option(help="Share of DNA letters replaced by random ones.")]
-FireRate = Annotated[float | None, typer.Option(help="Probability that a cell updates. [the model's]")]
-Threads = Annotated[int | None, typer.Option(help="CPU threads.")]
+StepsAlias = Annotated[int | None, typer.Option("--steps", hidden=True, callback=between(1, 1e9))]  # its earlier name
+MutationRate = Annotated[
+    float, typer.Option(help="Share of DNA letters replaced by random ones.", callback=between(0, 1))
+]
+FireRate = Annotated[
+    float | None, typer.Option(help="Probability that a cell updates. [the model's]", callback=between(0.001, 1))
+]
+Seed = Annotated[int, typer.Option(help="Seed of what chance decides.", callback=between(0, MOST_SEED))]
+Batch = Annotated[int | None, typer.Option(help="Images per step, over all processes.", callback=between(1, 1e6))]
+LearningRate = Annotated[float | None, typer.Option(help="Peak learning rate.", callback=between(1e-12, 1e3))]
+Ema = Annotated[float | None, typer.Option(help="Decay of the averaged weights, 0 for none.", callback=between(0, 1))]
+GrowthSteps = Annotated[
+    int | None,
+    typer.Option(
+        "--steps",
+        help="Steps of the automaton. [the model's, more on a larger grid]",
+        callback=between(1, MOST_STEPS),
+    ),
+]
+ManyThreads = Annotated[
+    list[int] | None, typer.Option(help="CPU threads; may be given several times.", callback=between(1, 1024))
+]
+Threads = Annotated[int | None, typer.Option(help="CPU threads.", callback=between(1, 1024))]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def parse_duration(text: str | None) -> float | None:
-    """'90s', '9m', '1h30m' or plain seconds -> seconds."""
+    """'90s', '9m', '1h30m' or a number of seconds alone -> seconds. '1h30' could mean two things and is refused."""
     if text is None:
         return None
-    match = re.fullmatch(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s?)?", text)
-    seconds = sum(float(n or 0) * unit for n, unit in zip(match.groups(), (3600, 60, 1), strict=True)) if match else 0
+    number = r"(\d{1,9}(?:\.\d{1,9})?)"
+    match = re.fullmatch(f"{number}|(?:{number}h)?(?:{number}m)?(?:{number}s)?", text.strip(), re.ASCII)
+    units = (1, 3600, 60, 1)
+    seconds = sum(float(n or 0) * unit for n, unit in zip(match.groups(), units, strict=True)) if match else 0
     if seconds <= 0:
         raise NcamError(f"'{text}' is not a time: write for instance 90s, 9m or 1h30m")
     return seconds

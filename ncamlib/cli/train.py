@@ -10,6 +10,7 @@ import torch
 import typer
 
 from ncamlib.cli.options import (
+    MOST_SEED,
     Backend,
     DataDir,
     Device,
@@ -17,6 +18,7 @@ from ncamlib.cli.options import (
     SkipBroken,
     StepsAlias,
     Threads,
+    between,
     choose_backend,
     load_images,
     parse_duration,
@@ -48,10 +50,16 @@ def train(
     time_budget: Annotated[str | None, typer.Option(help="Train this long, e.g. 9m, in place of a step count.")] = None,
     optimiser_steps: OptimiserSteps = None,
     steps: StepsAlias = None,
-    batch: Annotated[int | None, typer.Option(help="Images per step, over all processes.")] = None,
-    learning_rate: Annotated[float | None, typer.Option(help="Peak learning rate.")] = None,
-    ema: Annotated[float | None, typer.Option(help="Decay of the averaged weights, 0 for none.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Seed of weights and draws.")] = None,
+    batch: Annotated[
+        int | None, typer.Option(help="Images per step, over all processes.", callback=between(1, 1e6))
+    ] = None,
+    learning_rate: Annotated[
+        float | None, typer.Option(help="Peak learning rate.", callback=between(1e-12, 1e3))
+    ] = None,
+    ema: Annotated[
+        float | None, typer.Option(help="Decay of the averaged weights, 0 for none.", callback=between(0, 1))
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of weights and draws.", callback=between(0, MOST_SEED))] = None,
     threads: Threads = None,
     device: Device = "auto",
     backend: Backend = "auto",
