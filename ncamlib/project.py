@@ -1,9 +1,9 @@
 """Where things are, how files are written, and the records under `figures/` that tables and chapters render from."""
 
+import glob
 import json
 import os
 import subprocess
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,24 +39,39 @@ def commit() -> str:
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Replace `path` as a whole or leave it as it was; NcamError if that fails (no permission, disk full)."""
-    temporary = None
+    """Replace `path` as a whole or leave it as it was; NcamError if that fails (no permission, disk full).
+
+    What an earlier process left half written beside it, because it was killed, is removed.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
+        _sweep(path)
+        try:
+            with open(temporary, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        finally:  # also when a signal ends the program here
+            temporary.unlink(missing_ok=True)
     except OSError as error:
-        if temporary is not None:
-            Path(temporary).unlink(missing_ok=True)
         raise NcamError(
             f"could not save {path} ({error.strerror}): free some space or choose another folder; "
             "what was there before is untouched"
         ) from error
+
+
+def _sweep(path: Path) -> None:
+    """Remove the temporary files of processes that are no more."""
+    for file in path.parent.glob(f".{glob.escape(path.name)}.*.part"):
+        pid = file.name.split(".")[-2]
+        try:
+            os.kill(int(pid), 0)
+        except (ValueError, ProcessLookupError):
+            file.unlink(missing_ok=True)
+        except PermissionError:  # another user's, alive
+            continue
 
 
 @dataclass(frozen=True)

@@ -21,8 +21,10 @@ from ncamlib.errors import NcamError
 from ncamlib.experiments import experiment
 from ncamlib.machine import pick_device
 from ncamlib.model import checkpoint
+from ncamlib.project import write_atomically
 from ncamlib.training import schedule
 from ncamlib.training.loop import Diverged, train
+from ncamlib.training.processes import InUse, only_one
 from ncamlib.training.run import MODEL_FILE, TRAINING_FILE, prepare
 
 CPU = torch.device("cpu")
@@ -142,6 +144,40 @@ def test_killed_run_resumes_bit_identically(tmp_path, images):
     subprocess.run([*command, str(tmp_path / "killed")], check=True)
     subprocess.run([*command, str(tmp_path / "whole")], check=True)
     assert_same(weights(tmp_path / "whole"), weights(tmp_path / "killed"))
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=lambda n: n.name)
+def test_a_stopped_training_saves_and_says_so_by_its_status(tmp_path, number):
+    """So that `ncam train ... && ncam evaluate ...` does not go on with half a model."""
+    code = "from ncamlib.model import dna; dna.FIT_STEPS = 5\nfrom ncamlib.cli import main; main()"
+    arguments = ["train", "emos-dna-sto", "--optimiser-steps", "100000", "--out", str(tmp_path), "--threads", "1"]
+    process = subprocess.Popen([sys.executable, "-c", code, *arguments], stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and not (tmp_path / TRAINING_FILE).exists():
+        time.sleep(0.05)
+    time.sleep(2)
+    process.send_signal(number)
+    said = process.communicate(timeout=60)[1]
+    assert process.returncode == 128 + number
+    assert f"stopped by {number.name} at step" in said
+    assert "Traceback" not in said
+    assert checkpoint.read(tmp_path / TRAINING_FILE, "training")[1]["step"] > 0
+    assert not list(tmp_path.glob(".*.part"))
+
+
+def test_what_a_killed_process_left_half_written_is_swept(tmp_path):
+    stray, other = tmp_path / ".model.safetensors.999999.part", tmp_path / f".model.safetensors.{os.getppid()}.part"
+    for file in (stray, other):
+        file.write_bytes(b"half")
+    write_atomically(tmp_path / "model.safetensors", b"whole")
+    assert not stray.exists()
+    assert other.exists(), "its process is alive"
+    assert (tmp_path / "model.safetensors").read_bytes() == b"whole"
+
+
+def test_a_second_training_in_a_folder_is_refused(tmp_path, images):
+    with only_one(tmp_path), pytest.raises(InUse, match=rf"process {os.getpid()} trains in .*choose another --out"):
+        train(tiny(2), images, tmp_path, CPU, quiet=True)
 
 
 def test_two_processes_equal_one(tmp_path, images):

@@ -69,6 +69,7 @@ def train(
     """Train an experiment. Ctrl-C saves; the same command continues."""
     from ncamlib.training import MODEL_FILE
     from ncamlib.training import train as run_training
+    from ncamlib.training.processes import Stopped
 
     if threads:
         torch.set_num_threads(threads)
@@ -79,6 +80,8 @@ def train(
     images = load_images(one, one.images, data_dir, skip_broken)
     folder = out or Path("runs") / one.name
     run = run_training(one, images, folder, torch_device, budget)
+    if run.stopped:
+        raise Stopped(run.stopped, "stopped")
     if int(os.environ.get("RANK", "0")) == 0:
         spent = f"{run.step} steps in {run.seconds / 60:.1f} minutes"
         typer.echo(f"{one.name}: {spent}; the model is {folder / MODEL_FILE}")

@@ -24,7 +24,7 @@ from ncamlib.project import write_atomically
 from ncamlib.results.measurement import Result, measure_all, reconstruct
 from ncamlib.results.store import RECORDS
 from ncamlib.training.loop import train
-from ncamlib.training.processes import InUse, holder
+from ncamlib.training.processes import InUse, Stopped, holder
 from ncamlib.training.run import MODEL_FILE, TRAINING_FILE
 
 RESULT_FILE, LOSS_FILE, SHEET_FILE = "result.json", "loss.csv", "reconstructions.png"  # of a run, in its folder
@@ -145,8 +145,8 @@ def reproduce(
 ) -> list[str]:
     """Train and measure each experiment that no other process has, going on where an earlier call was cut off.
 
-    An experiment that fails is reported and does not stop the others. Returns the names of those that failed or that
-    a request to stop left unfinished.
+    An experiment that fails is reported and does not stop the others. Returns the names of those that failed; raises
+    Stopped if it was asked to stop.
     """
     failed: list[str] = []
     for i, task in enumerate(tasks):
@@ -156,9 +156,9 @@ def reproduce(
             row = task.result if task.trained else None
             if row is None:
                 row = _work(task, device, load, lambda text, label=label: report(f"{label}: {text}"))
-            if row is None:
-                report(f"{label}: stopped; the same command continues")
-                return [*failed, *(other.experiment.name for other in tasks[i:])]
+        except Stopped as stopped:
+            report(f"{label}: {stopped}")
+            raise
         except InUse as error:
             report(f"{label}: left to another: {error}")
             continue
@@ -171,12 +171,14 @@ def reproduce(
     return failed
 
 
-def _work(task: Task, device: torch.device, load: Callable[[Experiment], Images], report: Report) -> Result | None:
-    """Train and measure one experiment; None if it was stopped."""
+def _work(task: Task, device: torch.device, load: Callable[[Experiment], Images], report: Report) -> Result:
+    """Train and measure one experiment; raises Stopped."""
     images = load(task.experiment)
     report(f"{len(images)} images")
-    train(task.experiment, images, task.folder, device, task.seconds, warm_start=task.warm_start)
-    return measure_run(task.folder, images, device) if task.trained else None
+    run = train(task.experiment, images, task.folder, device, task.seconds, warm_start=task.warm_start)
+    if run.stopped:
+        raise Stopped(run.stopped, "stopped; the same command continues")
+    return measure_run(task.folder, images, device)
 
 
 def measure_run(folder: Path, images: Images, device: torch.device) -> Result:

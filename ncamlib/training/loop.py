@@ -7,6 +7,7 @@ same global batch. B global batch, T steps, H W grid.
 
 import contextlib
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -22,7 +23,7 @@ from ncamlib.config import Experiment
 from ncamlib.data.images import Images
 from ncamlib.errors import NcamError
 from ncamlib.training import schedule
-from ncamlib.training.processes import Ranks, only_one, ranks, stop_requests
+from ncamlib.training.processes import Ranks, StopRequests, only_one, ranks, stop_requests
 from ncamlib.training.run import TRAINING_FILE, Run, prepare
 
 EXPLODED = 1e4  # gradient norm before clipping, or loss, beyond which training has diverged
@@ -189,6 +190,7 @@ def train(
         budget.preparing = time.monotonic() - budget.began
         if group.main and run.step == 0:
             run.save(out)  # an unwritable folder is noticed now, not in an hour
+        asked.saves = True
 
         # Train, until the budget is spent or somebody asks to stop.
         for progress in steps(feed, budget, asked, quiet):
@@ -202,11 +204,12 @@ def train(
         if group.main and run.step > first:
             run.save(out)
         if group.main and asked:
-            print(f"stopped by {asked[0]} at step {run.step}; run the same command to continue", file=sys.stderr)
+            run.stopped, name = asked[0], signal.Signals(asked[0]).name
+            print(f"stopped by {name} at step {run.step}; run the same command to continue", file=sys.stderr)
     return run
 
 
-def steps(feed: Feed, budget: Budget, asked: list[str], quiet: bool = False) -> Iterator[float]:
+def steps(feed: Feed, budget: Budget, asked: StopRequests, quiet: bool = False) -> Iterator[float]:
     """The progress before each optimiser step, until the budget is spent or a stop is asked for; shows a bar."""
     run, group = feed.run, feed.ranks
     total = None if budget.seconds else run.experiment.train.steps

@@ -4,6 +4,7 @@ import contextlib
 import fcntl
 import os
 import signal
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,14 +72,37 @@ def ranks(device: torch.device) -> Iterator[Ranks]:
             dist.destroy_process_group()
 
 
+class StopRequests(list[int]):
+    """The signals that asked a training to stop. While there is nothing to save, they end it at once."""
+
+    saves = False  # whether the training saves when it is asked to stop
+
+
+class Stopped(NcamError):
+    """A training was asked to stop, and has saved; `number` is the signal's."""
+
+    def __init__(self, number: int, message: str):
+        super().__init__(message)
+        self.number = number
+
+
 @contextlib.contextmanager
-def stop_requests() -> Iterator[list[str]]:
-    """Collect SIGINT and SIGTERM instead of dying of them: the current step is finished first."""
-    asked: list[str] = []
-    handlers = {}
-    for number in (signal.SIGINT, signal.SIGTERM):
+def stop_requests() -> Iterator[StopRequests]:
+    """Collect SIGINT, SIGTERM and SIGHUP instead of dying of them: the current step is finished, and saved, first.
+
+    A second Ctrl-C does not wait.
+    """
+    asked, handlers = StopRequests(), {}
+
+    def ask(number: int, _: object) -> None:
+        if not asked.saves or (asked and number == signal.SIGINT):
+            print(f"ended by {signal.Signals(number).name}: what was saved before is kept", file=sys.stderr)
+            raise SystemExit(128 + number)
+        asked.append(number)
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         with contextlib.suppress(ValueError):  # outside the main thread there are no handlers
-            handlers[number] = signal.signal(number, lambda n, _: asked.append(signal.Signals(n).name))
+            handlers[number] = signal.signal(number, ask)
     try:
         yield asked
     finally:

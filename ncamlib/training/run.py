@@ -50,6 +50,7 @@ class Run:
     losses: list[float] = field(default_factory=list)  # one per step
     earlier: list[dict[str, Any]] = field(default_factory=list)  # the trainings that it started from
     saved: float = field(default_factory=time.monotonic)  # when it was last saved
+    stopped: int | None = None  # the signal that asked it to stop
 
     @property
     def unsaved(self) -> float:
