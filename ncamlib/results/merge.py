@@ -1,9 +1,12 @@
 """Ships what came of trainings: checkpoints, losses and results go into the checkout."""
 
+import io
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+
+from PIL import Image
 
 from ncamlib.errors import NcamError
 from ncamlib.model import checkpoint
@@ -74,7 +77,10 @@ def _obstacle(row: Result, folder: Path) -> str | None:
 def _keep_table_run(row: Result, folder: Path) -> None:
     curve, picture = table_files(row.experiment)
     write_atomically(curve, (folder / LOSS_FILE).read_bytes())
-    write_atomically(picture, (folder / SHEET_FILE).read_bytes())
+    with Image.open(folder / SHEET_FILE) as sheet:  # 256 colours are enough to judge by, and a third of the size
+        buffer = io.BytesIO()
+        sheet.quantize(256).save(buffer, "PNG", optimize=True)
+    write_atomically(picture, buffer.getvalue())
     store.record(replace(row, run=TABLE))
 
 
