@@ -9,7 +9,7 @@ from ncamlib.data.images import Images
 from ncamlib.data.sprites import emoji
 from ncamlib.errors import NcamError
 from ncamlib.experiments import EXPERIMENTS, experiment
-from ncamlib.model.checkpoint import load_model, shipped
+from ncamlib.model.checkpoint import checkpoint_path, load_model
 from ncamlib.model.manifold import NCAM, SingleNCA
 from ncamlib.results.measurement import measure, reconstruct
 
@@ -23,10 +23,10 @@ __all__ = [
     "NcamError",
     "SingleNCA",
     "TrainConfig",
+    "checkpoint_path",
     "emoji",
     "experiment",
     "load_model",
     "measure",
     "reconstruct",
-    "shipped",
 ]

@@ -236,7 +236,7 @@ def test_data_info(ncam):
 def test_outside_a_checkout(monkeypatch, tmp_path):
     monkeypatch.setenv("NCAM_HOME", str(tmp_path))
     with pytest.raises(NcamError, match="run in a checkout, or set NCAM_HOME"):
-        checkpoint.shipped("full-dna-syn")
+        checkpoint.checkpoint_path("full-dna-syn")
     assert store.load() == {}
 
 

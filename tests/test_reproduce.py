@@ -98,7 +98,7 @@ def test_merge_keeps_the_better_and_never_mixes_images(tmp_path, chosen, checkou
     said = []
     merge.merge([run], report=said.append)
     first = store.load()[NAMES[0]]
-    assert checkpoint.shipped(NAMES[0]).read_bytes() == (run / NAMES[0] / reproduce.SHIPPED_FILE).read_bytes()
+    assert checkpoint.checkpoint_path(NAMES[0]).read_bytes() == (run / NAMES[0] / reproduce.SHIPPED_FILE).read_bytes()
 
     file = run / NAMES[0] / reproduce.RESULT_FILE
     # A model that went on training after it was measured is not shipped under the old number.
@@ -135,7 +135,7 @@ def test_a_shipped_model_is_trained_further_and_counts_all_its_training(tmp_path
     assert header["step"] == row["train_steps"] == 9
     assert [part["step"] for part in header["parts"]] == [3, 3, 3]
     assert len(store.load()[one[0].name].devices) == 1  # named once
-    curve = checkpoint.shipped(one[0].name).with_suffix(".csv").read_text().splitlines()
+    curve = checkpoint.checkpoint_path(one[0].name).with_suffix(".csv").read_text().splitlines()
     assert [line.split(",")[0] for line in curve] == ["step", *map(str, range(1, 10))]
 
 
@@ -174,7 +174,7 @@ def test_a_table_run_stays_when_a_better_one_comes(tmp_path, chosen, checkout):
     reproduced(chosen[:1], tmp_path / "alike")
     merge.merge([tmp_path / "alike"], table=True)
     alike = store.load(store.TABLE)[name]
-    assert dataclasses.replace(store.load()[name], run=store.TABLE) == alike
+    assert dataclasses.replace(store.load()[name], kind=store.TABLE) == alike
     reproduced(chosen[:1], tmp_path / "better", steps=5)
     file = tmp_path / "better" / name / reproduce.RESULT_FILE
     file.write_text(json.dumps({**json.loads(file.read_text()), "mse": alike.mse / 2}))
@@ -219,7 +219,7 @@ def test_a_result_of_an_earlier_commit_is_read(checkout):
     file = checkout / "figures" / "results.json"
     file.write_text(json.dumps({"schema": 1, "results": [old]}))
     row = store.load()[NAMES[0]]
-    assert (row.devices, row.commits, row.run) == (["one", "two"], ["a1", "b2"], store.BEST)
+    assert (row.devices, row.commits, row.kind) == (["one", "two"], ["a1", "b2"], store.BEST)
     store.record(dataclasses.replace(row, mse=0.05))
     assert json.loads(file.read_text())["schema"] == store.SCHEMA
     assert store.load()[NAMES[0]].mse == 0.05

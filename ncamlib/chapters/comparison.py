@@ -40,12 +40,12 @@ class Contender:
         return self.experiment.row
 
 
-def shipped(names: Sequence[str]) -> list[Contender]:
+def load(names: Sequence[str]) -> list[Contender]:
     """The named experiments that have a checkpoint."""
     return [
         Contender(EXPERIMENTS[name], *checkpoint.load_model(name))
         for name in names
-        if checkpoint.shipped(name).exists()
+        if checkpoint.checkpoint_path(name).exists()
     ]
 
 
@@ -54,8 +54,8 @@ def retrain(names: Sequence[str], images: Images, minutes: float, seed: int = 0)
     contenders, device = [], pick_device()
     with tempfile.TemporaryDirectory() as folder:
         for name in names:
-            start = EXPERIMENTS[name]
-            experiment = replace(start, images=images.name, train=replace(start.train, seed=seed))
+            base = EXPERIMENTS[name]
+            experiment = replace(base, images=images.name, train=replace(base.train, seed=seed))
             train(experiment, images, Path(folder) / name, device, 60 * minutes / len(names))
             contenders.append(Contender(experiment, *checkpoint.load_model(Path(folder) / name / MODEL_FILE)))
     return contenders

@@ -48,7 +48,7 @@ def evaluate(
     """Measure a trained model on its whole data set."""
     torch_device = pick_device(device)
     choose_backend(backend, torch_device)
-    file = checkpoint.shipped(target)
+    file = checkpoint.checkpoint_path(target)
     model, header = checkpoint.load_model(target, torch_device)
     images = images_of(header, model.config, file.name, data_dir, skip_broken)
     if record:
@@ -78,7 +78,7 @@ def keep(file: Path, images: Images, device: torch.device) -> tuple[Result, Path
 
     if file.name == MODEL_FILE:
         return reproduce.measure_run(file.parent, images, device), file.parent / reproduce.RESULT_FILE
-    if checkpoint.shipped(file.stem) != file:
+    if checkpoint.checkpoint_path(file.stem) != file:
         raise NcamError("only a shipped checkpoint, or the model.safetensors of a run, is recorded")
     model, header = checkpoint.load_model(file, device)
     result = measure_all(model, images, header)

@@ -4,7 +4,7 @@ import { LETTERS } from './letters.mjs';
 import { pointerOn } from './panel.mjs';
 
 const GENES = 512;
-// Of the letters C, G, A, T and of "none": red, green, blue.
+// Of the letters C, G, A, T and of "none", as [red, green, blue].
 const COLOURS = [
   [0x2a, 0x78, 0xb5],
   [0xe0, 0x80, 0x20],

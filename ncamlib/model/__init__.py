@@ -3,7 +3,7 @@
 from ncamlib.model import genetics
 from ncamlib.model.automaton import NCA, seed
 from ncamlib.model.build import build
-from ncamlib.model.checkpoint import load_model, shipped
+from ncamlib.model.checkpoint import checkpoint_path, load_model
 from ncamlib.model.convolutional import ConvAutoencoder
 from ncamlib.model.dna import ContinuousCode, DNACode, mutate
 from ncamlib.model.encoder import Codebook, Encoder
@@ -21,9 +21,9 @@ __all__ = [
     "Predictor",
     "SingleNCA",
     "build",
+    "checkpoint_path",
     "genetics",
     "load_model",
     "mutate",
     "seed",
-    "shipped",
 ]

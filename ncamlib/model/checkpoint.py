@@ -124,7 +124,7 @@ def load_state(model: torch.nn.Module, state: dict[str, Tensor], path: Path) -> 
         raise NcamError(f"the weights in {path} do not fit its configuration: get or train it again") from error
 
 
-def shipped(name: str) -> Path:
+def checkpoint_path(name: str) -> Path:
     """The committed checkpoint of an experiment; a path to a .safetensors file stands for itself."""
     if name.endswith(".safetensors"):
         return Path(name)
@@ -134,7 +134,7 @@ def shipped(name: str) -> Path:
 
 def losses(name: str) -> list[float]:
     """The training loss of a shipped experiment, one number per step; empty where none was kept."""
-    file = shipped(name).with_suffix(".csv")
+    file = checkpoint_path(name).with_suffix(".csv")
     if not file.exists():
         return []
     return [float(line.split(",")[1]) for line in file.read_text(encoding="utf-8").splitlines()[1:]]
@@ -142,7 +142,7 @@ def losses(name: str) -> list[float]:
 
 def load_model(path: Path | str, device: torch.device | str = "cpu") -> tuple[Model, dict[str, Any]]:
     """The model of a `model` checkpoint or of a shipped experiment, ready to use, and its header."""
-    path = shipped(str(path))
+    path = checkpoint_path(str(path))
     packed, header = read(path, "model")
     model, state = build(from_dict(ModelConfig, header.get("model", {}))), _unpack(packed)
     if "codes.keys" in state:

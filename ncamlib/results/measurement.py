@@ -120,7 +120,7 @@ class Result:
     note: str
     parts: tuple[Part, ...]
     heldout_mse: float | None = None  # on the emoji newer than those of `full`, for its models with an encoder
-    run: str = BEST
+    kind: str = BEST
     attempts: int = 1  # runs of this experiment that were offered for this record
 
     @property

@@ -81,15 +81,15 @@ def _keep_table_run(row: Result, folder: Path) -> None:
         buffer = io.BytesIO()
         sheet.quantize(256).save(buffer, "PNG", optimize=True)
     write_atomically(picture, buffer.getvalue())
-    store.record(replace(row, run=TABLE))
+    store.record(replace(row, kind=TABLE))
 
 
 def _ship(row: Result, folder: Path) -> None:
-    shipped = project_root() / "checkpoints" / f"{row.experiment}.safetensors"
-    shipped.parent.mkdir(exist_ok=True)
-    curve, losses = shipped.with_suffix(".csv"), (folder / LOSS_FILE).read_text()
+    target = project_root() / "checkpoints" / f"{row.experiment}.safetensors"
+    target.parent.mkdir(exist_ok=True)
+    curve, losses = target.with_suffix(".csv"), (folder / LOSS_FILE).read_text()
     if len(row.parts) > 1:
         losses = _continued(curve, losses)
-    shutil.copyfile(folder / SHIPPED_FILE, shipped)
+    shutil.copyfile(folder / SHIPPED_FILE, target)
     write_atomically(curve, losses.encode())
-    store.record(replace(row, run=BEST))
+    store.record(replace(row, kind=BEST))

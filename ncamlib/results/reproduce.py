@@ -132,11 +132,11 @@ def queue(
     """
     seconds, tasks = shares(experiments, budget) if budget else {}, []
     for experiment in experiments:
-        start = checkpoint.shipped(experiment.name) if more else None
-        start = start if start and start.exists() else None
-        asked = further(experiment) if start else experiment
+        model = checkpoint.checkpoint_path(experiment.name) if more else None
+        warm_start = model if model and model.exists() else None
+        asked = further(experiment) if warm_start else experiment
         asked = replace(asked, train=replace(asked.train, steps=steps)) if steps else asked
-        tasks.append(Task(asked, out / experiment.name, seconds.get(experiment.name), start))
+        tasks.append(Task(asked, out / experiment.name, seconds.get(experiment.name), warm_start))
     return tasks
 
 

@@ -31,9 +31,9 @@ def _upgrade(row: dict[str, Any]) -> dict[str, Any]:
 RECORDS = Records("results.json", Result, "results", upgrade=_upgrade)
 
 
-def load(run: str = BEST) -> dict[str, Result]:
+def load(kind: str = BEST) -> dict[str, Result]:
     """Recorded results by experiment, of best or of table runs; empty outside a checkout. NcamError if damaged."""
-    return {row.experiment: row for row in _rows() if row.run == run}
+    return {row.experiment: row for row in _rows() if row.kind == kind}
 
 
 def _rows() -> list[Result]:
@@ -45,12 +45,12 @@ def _rows() -> list[Result]:
 
 def record(result: Result) -> None:
     """Add or replace one experiment's best or table run."""
-    rows = {(row.experiment, row.run): row for row in _rows()}
-    known = rows.get((result.experiment, result.run))
+    rows = {(row.experiment, row.kind): row for row in _rows()}
+    known = rows.get((result.experiment, result.kind))
     if known is not None and known.parts != result.parts:  # another run, not the same measured again
         result = replace(result, attempts=known.attempts + 1)
-    rows[result.experiment, result.run] = result
+    rows[result.experiment, result.kind] = result
     order = list(EXPERIMENTS)
     places = {name: i for i, name in enumerate(order)}
-    ordered = sorted(rows.values(), key=lambda row: (places.get(row.experiment, len(order)), row.run))
+    ordered = sorted(rows.values(), key=lambda row: (places.get(row.experiment, len(order)), row.kind))
     RECORDS.save(ordered, {"schema": SCHEMA})

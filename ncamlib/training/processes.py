@@ -1,7 +1,6 @@
 """The processes that train together, and what stops them: ranks under torchrun, signals, one process to a folder."""
 
 import contextlib
-import fcntl
 import os
 import signal
 import sys
@@ -14,7 +13,13 @@ import torch.distributed as dist
 
 from ncamlib.errors import NcamError
 
+try:
+    import fcntl
+except ImportError:  # Windows has no such locks: there nobody minds a second training in a folder
+    fcntl = None
+
 LOCK = ".lock"
+STOPS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
 
 class InUse(NcamError):
@@ -100,7 +105,7 @@ def stop_requests() -> Iterator[StopRequests]:
             raise SystemExit(128 + number)
         asked.append(number)
 
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for number in STOPS:
         with contextlib.suppress(ValueError):  # outside the main thread there are no handlers
             handlers[number] = signal.signal(number, ask)
     try:
@@ -120,7 +125,8 @@ def only_one(folder: Path) -> Iterator[None]:
         raise NcamError(f"cannot write into {folder} ({error.strerror}): choose another folder") from error
     try:
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if fcntl is not None:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             holder = os.pread(handle, 20, 0).decode(errors="replace").strip() or "unknown"
             raise InUse(f"process {holder} trains in {folder}: wait for it, or choose another --out") from error
