@@ -17,15 +17,20 @@ from ncamlib.errors import NcamError, choice
 def folder(
     path: Path, size: int = 64, channels: int = 4, skip_broken: bool = False, say: Callable[[str], None] | None = None
 ) -> Images:
-    """Every PNG, JPEG or WebP under `path` as one set, named by relative path.
+    """Every picture under `path` as one set, named by relative path.
 
-    A broken picture is named and refused, or named and skipped if `skip_broken`; pictures of
-    another size are resized, and `say` (default: stderr) is told how many.
+    A broken picture is named and refused, or named and skipped if `skip_broken`; pictures of another size are resized,
+    other files ignored, and `say` (default: stderr) is told how many. What systems keep for themselves is passed over:
+    hidden files and folders, and those that begin with @.
     """
     say = say or functools.partial(print, file=sys.stderr)
+    path = path.expanduser()
     if not path.is_dir():
         raise NcamError(f"there is no folder {path}: give a folder of PNG or JPEG pictures")
-    files = sorted(f for f in path.rglob("*") if f.suffix.lower() in IMAGE_SUFFIXES)
+    everything = [f for f in path.rglob("*") if f.is_file() and not _of_the_system(f.relative_to(path))]
+    files = sorted(f for f in everything if f.suffix.lower() in IMAGE_SUFFIXES)
+    if len(files) < len(everything):
+        say(f"{len(everything) - len(files)} other files in {path} were ignored")
     if not files:
         raise NcamError(f"{path} holds no PNG or JPEG pictures")
     pixels, names, resized = [], [], 0
@@ -46,6 +51,10 @@ def folder(
         say(f"{resized} of {len(pixels)} pictures in {path} were resized to {size}x{size}")
     note = f"from the folder {path.name}"
     return Images(path.name, torch.stack(pixels), names, note=note)
+
+
+def _of_the_system(file: Path) -> bool:
+    return any(part.startswith((".", "@")) for part in file.parts)
 
 
 def load(name: str, size: int, channels: int = 4, data_dir: Path | None = None, skip_broken: bool = False) -> Images:

@@ -10,40 +10,75 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image
+from PIL import Image, ImageOps
 from torch import Tensor
 
 from ncamlib.data.images import evenly
 from ncamlib.errors import NcamError
 from ncamlib.project import write_atomically
 
-IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp"}  # that are read
+IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif"}  # that are read
+MOST_PIXELS, MOST_SIDE = 2**24, 1024  # of a picture that is read; beyond this side it is shrunk first
 ANIMATIONS, PICTURES = (".gif", ".apng"), (".png",)  # that are written
 
 
 def load_image(path: Path, size: int, channels: int = 4) -> tuple[Tensor, tuple[int, int]]:
-    """One picture as a (channels, size, size) tensor, premultiplied; and the size it had (W, H).
+    """One picture as a (channels, size, size) tensor, premultiplied; and the size it had (W, H), held upright.
 
-    Other sizes are resized (padded to a square first); raises NcamError for a broken file.
+    Other sizes are resized (padded to a square first). NcamError for a file that is broken, too large, or holds
+    numbers whose white is unknown.
     """
+    if not path.exists():
+        raise NcamError(f"there is no picture {path}")
+    if not path.is_file():
+        raise NcamError(f"{path} is not a file: give a picture")
     try:
         with Image.open(path) as opened:
-            picture = opened.convert("RGBA")
-    except FileNotFoundError as error:
-        raise NcamError(f"there is no picture {path}") from error
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+            if opened.width * opened.height > MOST_PIXELS:
+                sides = f"{opened.width}x{opened.height}"
+                raise NcamError(f"{path} has {sides} pixels, more than {MOST_PIXELS:,}: scale it down")
+            upright = ImageOps.exif_transpose(opened)  # cameras store which way is up, and leave the pixels as they are
+            picture = _eight_bits(upright, path).convert("RGBA")
+    except (OSError, SyntaxError, ValueError, MemoryError, Image.DecompressionBombError) as error:
         raise NcamError(f"{path} is not a picture that can be read ({error}): remove or replace it") from error
     original, side = picture.size, max(picture.size)
-    square = Image.new("RGBA", (side, side))
-    square.paste(picture, ((side - picture.width) // 2, (side - picture.height) // 2))
-    straight = np.asarray(square).astype(np.float32) / 255
-    straight[..., :3] *= straight[..., 3:]  # premultiply before resizing: no dark or bright rims
-    pixels = torch.from_numpy(straight).permute(2, 0, 1).contiguous()
+    pixels = torch.from_numpy(_square(picture)).permute(2, 0, 1).contiguous()
     if side != size:
         method = Image.Resampling.BOX if side > size else Image.Resampling.BICUBIC
         bands = [Image.fromarray(band.numpy()).resize((size, size), method) for band in pixels]
         pixels = torch.from_numpy(np.stack([np.asarray(band) for band in bands])).clamp(0, 1)
     return (pixels if channels == 4 else over_white(pixels)), original
+
+
+def _eight_bits(picture: Image.Image, path: Path) -> Image.Image:
+    """A picture of more than 8 bits a channel in 8; others as they are. Pillow's own conversion clips at 255."""
+    if picture.mode not in ("I", "F") and not picture.mode.startswith("I;16"):
+        return picture
+    values = np.asarray(picture)
+    bits = getattr(picture, "tag_v2", {}).get(258, (16,))[0]  # TIFF: bits per sample
+    white = 1 if picture.mode == "F" else 4095 if bits == 12 else 65535
+    if (picture.mode == "I" and picture.format not in (None, "PNG")) or values.min() < 0 or values.max() > white:
+        have = f"{values.min():g} to {values.max():g}"
+        raise NcamError(f"{path} holds numbers from {have} whose white is unknown: save it with 8 or 16 bits a channel")
+    grey = Image.fromarray((values / white * 255).round().astype(np.uint8))
+    key = picture.info.get("transparency")
+    if isinstance(key, int):  # this grey means transparent
+        grey.putalpha(Image.fromarray(np.where(values == key, 0, 255).astype(np.uint8)))
+    return grey
+
+
+def _square(picture: Image.Image) -> np.ndarray:
+    """RGBA in the middle of a square, premultiplied before any resizing: no dark or bright rims. -> (S, S, 4)."""
+    side = max(picture.size)
+    if side > MOST_SIDE:  # shrunk first: the square of a thin picture would be immense
+        sides = [max(1, round(length * MOST_SIDE / side)) for length in picture.size]
+        picture, side = picture.convert("RGBa").resize(sides, Image.Resampling.BOX), MOST_SIDE
+    square = Image.new(picture.mode, (side, side))
+    square.paste(picture, ((side - picture.width) // 2, (side - picture.height) // 2))
+    premultiplied = np.asarray(square).astype(np.float32) / 255
+    if picture.mode == "RGBA":
+        premultiplied[..., :3] *= premultiplied[..., 3:]
+    return premultiplied
 
 
 def over_white(rgba: Tensor) -> Tensor:
