@@ -122,7 +122,8 @@ def test_one_entry_adds_an_experiment(ncam, few, monkeypatch, tmp_path):
     tables.write_into(tmp_path / "README.md", tables.rendered()["README.md"])
     line = next(line for line in (tmp_path / "README.md").read_text().splitlines() if new.name in line)
     assert line.startswith(f"| `{new.name}` | 0.5000 | 0.")
-    assert line.count(f"| {tables.number(tables.summary()[-1]['mse'])} |") == 2  # as the best and as the table run
+    mse = tables.number(tables.summary()[-1]["mse"])
+    assert f"| {mse} | {mse} |" in line  # as the best and as the table run
 
 
 def test_a_model_of_ones_own_is_as_good_as_a_shipped_one(ncam, pictures, tmp_path):

@@ -2,6 +2,7 @@
 
 import datetime
 import json
+import re
 from typing import Annotated
 
 import torch
@@ -9,8 +10,10 @@ import typer
 
 from ncamlib import data
 from ncamlib.bench.rollout import Row
+from ncamlib.bench.training import StepShare
 from ncamlib.cli.options import AsJson, Device, between
 from ncamlib.config import to_dict
+from ncamlib.errors import NcamError
 from ncamlib.machine import device_name, pick_device
 from ncamlib.project import commit
 
@@ -40,8 +43,7 @@ def bench(
     from ncamlib.bench import training
 
     if recipes:
-        minutes = dict(zip(("present", "earlier"), map(float, recipes.split(",")), strict=False))
-        training.quality(TIMED, data.load("full", 64), minutes, typer.echo)
+        training.quality(TIMED, data.load("full", 64), minutes_of(recipes), typer.echo)
         return
     torch_device, rows, rounds = pick_device(device), [], rounds or (3 if quick else 5)
     head = {
@@ -65,6 +67,19 @@ def bench(
         typer.echo(json.dumps({**head, "light_cone_ratio": ratio, "growth": growth, "results": results}, indent=1))
         return
     show(rows)
+    show_training(ratio, shares)
+
+
+def minutes_of(text: str) -> dict[str, float]:
+    """'20,75' -> minutes by recipe; NcamError for anything else."""
+    parts = text.split(",")
+    if len(parts) != 2 or not all(re.fullmatch(r"\d{1,5}(\.\d{1,3})?", part) and float(part) > 0 for part in parts):
+        raise NcamError(f"'{text}' is not two times: write minutes for the present and the earlier recipe, like 20,75")
+    return dict(zip(("present", "earlier"), map(float, parts), strict=True))
+
+
+def show_training(ratio: float | None, shares: list[StepShare]) -> None:
+    """Print what was timed of a training step."""
     if ratio is not None:
         typer.echo(f"a synchronous training step with the light cone takes {ratio:.2f} of one without")
     for row in shares:

@@ -6,7 +6,6 @@ same global batch. B global batch, T steps, H W grid.
 """
 
 import contextlib
-import os
 import signal
 import sys
 import time
@@ -23,7 +22,7 @@ from ncamlib.config import Experiment
 from ncamlib.data.images import Images
 from ncamlib.errors import NcamError
 from ncamlib.training import schedule
-from ncamlib.training.processes import Ranks, StopRequests, only_one, ranks, stop_requests
+from ncamlib.training.processes import Ranks, StopRequests, only_one, own_device, ranks, stop_requests
 from ncamlib.training.run import TRAINING_FILE, Run, prepare
 
 EXPLODED = 1e4  # gradient norm before clipping, or loss, beyond which training has diverged
@@ -167,17 +166,14 @@ def train(
 ) -> Run:
     """Train into the folder `out`, continuing what is there; a time budget (seconds) replaces the step count.
 
-    What it takes to prepare the model counts towards the budget, up to half of it.
     With `warm_start`, a new run begins with the weights of that model, and its training counts as earlier.
-    Writes TRAINING_FILE and MODEL_FILE, at least once a minute and at the end. Ctrl-C and SIGTERM finish the step
-    and save. Raises Diverged, InUse where another process trains in the folder, or NcamError for bad input.
+    Writes TRAINING_FILE and MODEL_FILE at least once a minute and at the end, also when a signal asks it to stop.
+    Raises Diverged, InUse where another process trains in the folder, or NcamError for bad input.
     """
-    if device.type == "cuda" and "LOCAL_RANK" in os.environ:
-        device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+    device = own_device(device)
     with contextlib.ExitStack() as stack:
         group, asked = stack.enter_context(ranks(device)), stack.enter_context(stop_requests())
-        if experiment.train.batch % group.world:
-            raise NcamError(f"the batch of {experiment.train.batch} does not divide among {group.world} processes")
+        group.divide(experiment.train.batch)
         if group.main:
             stack.enter_context(only_one(out))
 
@@ -201,11 +197,12 @@ def train(
                 after_step(run)
 
         # Save what came of it. A finished run keeps the provenance of what trained it.
+        run.stopped = asked[0] if asked else None
         if group.main and run.step > first:
             run.save(out)
-        if group.main and asked:
-            run.stopped, name = asked[0], signal.Signals(asked[0]).name
-            print(f"stopped by {name} at step {run.step}; run the same command to continue", file=sys.stderr)
+    if group.main and run.stopped:
+        name = signal.Signals(run.stopped).name
+        print(f"stopped by {name} at step {run.step}; run the same command to continue", file=sys.stderr)
     return run
 
 

@@ -38,6 +38,11 @@ class Ranks:
         """Whether this process saves and speaks."""
         return self.rank == 0
 
+    def divide(self, batch: int) -> None:
+        """NcamError unless the global batch divides among the processes."""
+        if batch % self.world:
+            raise NcamError(f"the batch of {batch} does not divide among {self.world} processes")
+
     def share(self, batch: int) -> slice:
         """The process's part of the global batch."""
         size = batch // self.world
@@ -59,6 +64,13 @@ class Ranks:
         flag = torch.tensor([float(stop)], device=device)
         dist.all_reduce(flag, dist.ReduceOp.MAX)
         return clock.item(), bool(flag.item())
+
+
+def own_device(device: torch.device) -> torch.device:
+    """Under torchrun each process has a GPU of its own."""
+    if device.type == "cuda" and "LOCAL_RANK" in os.environ:
+        return torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+    return device
 
 
 @contextlib.contextmanager
