@@ -45,8 +45,10 @@ def mutate(code: Tensor, mutation: Tensor | None) -> Tensor:
     """Apply a drawn mutation (B, E, L) to a DNA code (B, E, L, A); None leaves it as it is."""
     if mutation is None:
         return code
-    random = F.one_hot(mutation.clamp_min(0), code.shape[-1]).to(code.dtype)
-    return torch.where((mutation < 0).unsqueeze(-1), code, random)
+    mutation = mutation.unsqueeze(-2)
+    random = mutation == torch.arange(code.shape[-1], device=mutation.device).unsqueeze(-1)
+    kept = (mutation < 0).to(code.dtype)
+    return torch.addcmul(random.to(code.dtype), code.transpose(-1, -2), kept).transpose(-1, -2)
 
 
 def harden(code: Tensor) -> Tensor:
@@ -83,16 +85,23 @@ class DNACode(nn.Module):
         self.from_letters = nn.Linear(width * config.alphabet, width)
         self.from_gene = nn.Sequential(*(cb1_1d(width, config.leak) for _ in range(4)), nn.Linear(width, 1))
 
+    def _alphabet_first(self, parameter: Tensor, dim: int) -> Tensor:
+        """Reorder the LA entries along `dim` to AL: vectors run over sixteen letters, not over four probabilities."""
+        return parameter.unflatten(dim, (self.letters, self.alphabet)).transpose(dim, dim + 1).flatten(dim, dim + 1)
+
     def encode(self, embedding: Tensor) -> Tensor:
-        """(B, E) -> letter probabilities (B, E, L, A)."""
-        logits = self.to_logits(self.to_gene(embedding.unsqueeze(-1)))
-        return logits.unflatten(-1, (self.letters, self.alphabet)).softmax(-1)
+        """(B, E) -> letter probabilities (B, E, L, A), in memory by alphabet."""
+        weight = self._alphabet_first(self.to_logits.weight, 0)
+        logits = F.linear(self.to_gene(embedding.unsqueeze(-1)), weight, self._alphabet_first(self.to_logits.bias, 0))
+        return logits.unflatten(-1, (self.alphabet, self.letters)).softmax(-2).transpose(-1, -2)
 
     def decode(self, code: Tensor) -> Tensor:
         """(B, E, L, A) -> (B, E). "None" (all zeros) reads as all letters being equally likely."""
-        none = 1 - code.sum(-1, keepdim=True).clamp(max=1)
-        known = code + none / self.alphabet
-        return self.from_gene(self.from_letters(known.flatten(-2))).squeeze(-1)
+        code = code.transpose(-1, -2)
+        none = 1 - code.sum(-2, keepdim=True).clamp(max=1)
+        known = (code + none / self.alphabet).flatten(-2)
+        weight = self._alphabet_first(self.from_letters.weight, 1)
+        return self.from_gene(F.linear(known, weight, self.from_letters.bias)).squeeze(-1)
 
     def initialise(self, generator: torch.Generator) -> float:
         """Fit the code to carry standard normal values through 50% mutation; returns the squared error left.

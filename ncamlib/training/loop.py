@@ -115,11 +115,12 @@ def train_step(feed: Feed, progress: float) -> float:
     loss = F.mse_loss(grown, target)
     run.optimiser.zero_grad()
     loss.backward()
-    norm = nn.utils.clip_grad_norm_(run.model.parameters(), settings.clip).item()
+    norm = nn.utils.get_total_norm([p.grad for p in run.model.parameters() if p.grad is not None])
+    run.optimiser.grad_scale = (norm / settings.clip).clamp_min(1)  # the optimiser's own pass divides by it
     value = ranks.mean(loss.detach())
-    if not (value < EXPLODED and norm < EXPLODED):  # also catches NaN
+    if not (value < EXPLODED and norm.item() < EXPLODED):  # also catches NaN
         raise Diverged(
-            f"training diverged at step {run.step} (loss {value:.3g}, gradient norm {norm:.3g}): the last good "
+            f"training diverged at step {run.step} (loss {value:.3g}, gradient norm {norm.item():.3g}): the last good "
             "checkpoint is kept; resume from it with a lower learning rate, for instance "
             f"--learning-rate {settings.learning_rate / 3:.1g}"
         )
