@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -11,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from ncamlib.errors import NcamError
+from ncamlib.errors import NcamError, SlowRollouts
 from ncamlib.kernels import Fire, Weights, cpu, perceive, reference, rollout, select_backend, step, triton
 
 try:
@@ -440,28 +441,99 @@ def test_backend_choice(monkeypatch):
         select_backend(state.double(), backend="cpu")
 
 
-def test_without_a_compiler_the_reference_serves(monkeypatch, tmp_path):
+@pytest.fixture
+def fresh_kernel(monkeypatch, tmp_path):
+    """No kernel is loaded yet, and the cache is an empty folder of this test."""
     import ncamlib.kernels as kernels
 
-    monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.delenv("CXX", raising=False)
     monkeypatch.delenv("NCAM_BACKEND", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(cpu, "FLAGS", [flag for flag in cpu.FLAGS if flag != "-O3"])  # builds in a third of the time
     cpu.library.cache_clear()
     kernels._native.cache_clear()
-    try:
-        with pytest.warns(UserWarning, match=r"no C\+\+ compiler.*plain PyTorch"):
-            assert select_backend(torch.zeros(1, 16, 8, 8)) == "reference"
-        with pytest.raises(NcamError, match="could not be built"):
-            select_backend(torch.zeros(1, 16, 8, 8), backend="cpu")
-    finally:
+    yield tmp_path / "cache" / "ncamlib"
+    cpu.library.cache_clear()
+    kernels._native.cache_clear()
+
+
+def test_without_a_compiler_the_reference_serves(fresh_kernel, monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.warns(SlowRollouts, match=r"no C\+\+ compiler.*plain PyTorch") as told:
+        assert select_backend(torch.zeros(1, 16, 8, 8)) == "reference"
+    assert str(tmp_path) not in str(told[0].message)
+    with pytest.raises(NcamError, match="could not be built"):
+        select_backend(torch.zeros(1, 16, 8, 8), backend="cpu")
+
+
+def grows_natively() -> bool:
+    """Whether the kernel as it is loaded now agrees with the reference."""
+    state, weights, leak, masks = case(1, 16, 64, 5, 6, 2)
+    native = rollout(state, weights, leak, 2, masks, backend="cpu")
+    return torch.allclose(native, rollout(state, weights, leak, 2, masks, backend="reference"), atol=1e-5)
+
+
+@needs_native
+@pytest.mark.parametrize(
+    "damage", [b"", b"garbage", 4096, "another"], ids=["empty", "garbage", "cut", "another library"]
+)
+def test_a_damaged_cache_is_built_again(fresh_kernel, damage):
+    """In a process of its own: what is cut off while it is mapped kills whoever mapped it."""
+    build = "from ncamlib.kernels import cpu; cpu.FLAGS.remove('-O3'); cpu.library()"
+    subprocess.run([sys.executable, "-c", build], check=True)
+    (file,) = fresh_kernel.glob("*.so")
+    whole = file.read_bytes()
+    if damage == "another":
+        import _ctypes
+
+        other = Path(_ctypes.__file__).read_bytes() if hasattr(_ctypes, "__file__") else b"no library"
+        file.unlink()
+        file = file.with_name(f"{file.stem.rsplit('-', 1)[0]}-{cpu._digest(other)}.so")
+        file.write_bytes(other)
+    else:
+        file.write_bytes(damage if isinstance(damage, bytes) else whole[:damage])
+    assert grows_natively()
+    (built,) = fresh_kernel.glob("*.so")
+    assert built.stem.endswith(cpu._digest(built.read_bytes()))
+
+
+@needs_native
+def test_a_cache_that_cannot_be_written_is_bypassed(fresh_kernel):
+    fresh_kernel.parent.write_text("a file where a folder should be")
+    assert grows_natively()
+
+
+@needs_native
+def test_each_compiler_is_tried(fresh_kernel, monkeypatch, tmp_path):
+    """A first one that fails, one that writes garbage, then the machine's own."""
+    for name, script in {
+        "broken": "exit 1",
+        "liar": 'while [ "$1" != -o ]; do shift; done; echo nonsense > "$2"',
+    }.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{script}\n")
+        (tmp_path / name).chmod(0o755)
+    own = cpu.compilers()
+    for name in ("broken", "liar"):
+        monkeypatch.setenv("CXX", str(tmp_path / name))
+        assert cpu.compilers() == [[str(tmp_path / name)], *own]
         cpu.library.cache_clear()
-        kernels._native.cache_clear()
+        assert grows_natively()
+
+
+@needs_native
+def test_cxx_is_honoured_whole(fresh_kernel, monkeypatch, tmp_path):
+    log, compiler = tmp_path / "log", tmp_path / "with space"
+    compiler.write_text(f'#!/bin/sh\necho "$@" >> {log}\nexec {cpu.compilers()[0][0]} "$@"\n')
+    compiler.chmod(0o755)
+    monkeypatch.setenv("CXX", f"'{compiler}' -DOF_ONES_OWN=1")
+    assert grows_natively()
+    assert all(line.startswith("-DOF_ONES_OWN=1 ") for line in log.read_text().splitlines())
 
 
 @needs_native
 @pytest.mark.parametrize("openmp", [[], ["-fopenmp"]], ids=["serial", "openmp"])
 def test_building_warns_of_nothing(openmp, tmp_path):
-    command = [cpu.compiler(), *cpu.FLAGS, "-Wall", "-Wextra", "-Wshadow", *openmp, str(cpu.SOURCE), "-o"]
+    command = [*cpu.compilers()[0], *cpu.FLAGS, "-Wall", "-Wextra", "-Wshadow", *openmp, str(cpu.SOURCE), "-o"]
     result = subprocess.run([*command, str(tmp_path / "rollout.so")], capture_output=True, text=True, check=False)
     if openmp and result.returncode:
         pytest.skip("the compiler has no OpenMP")

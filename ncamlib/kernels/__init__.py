@@ -11,7 +11,7 @@ import warnings
 import torch
 from torch import Tensor
 
-from ncamlib.errors import NcamError, choice
+from ncamlib.errors import NcamError, SlowRollouts, choice
 from ncamlib.kernels import cpu, reference, triton
 from ncamlib.kernels.fire import Fire
 from ncamlib.kernels.reference import Weights, perceive, step
@@ -27,7 +27,8 @@ def _native() -> bool:
     try:
         cpu.library()
     except cpu.Unavailable as error:
-        warnings.warn(f"{error}; rollouts fall back to plain PyTorch, several times slower", stacklevel=3)
+        text = f"{error}; rollouts are computed by plain PyTorch, right but several times slower"
+        warnings.warn(text, SlowRollouts, stacklevel=3)
         return False
     return True
 

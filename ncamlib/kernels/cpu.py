@@ -1,17 +1,20 @@
 """The native CPU backend: builds `rollout.cpp` with the machine's compiler and calls it.
 
-The library is compiled once for this processor, cached under the user's cache folder by a hash
-of the source, the compiler and the flags, and loaded with ctypes. B, C, P, K, H, W, T as in
+The library is compiled once for this processor, kept in the user's cache folder by a hash of the source, the
+compiler and the flags, and loaded with ctypes. B, C, P, K, H, W, T as in
 `reference`.
 """
 
+import contextlib
 import ctypes
 import functools
 import hashlib
 import os
 import platform
+import shlex
 import shutil
 import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -19,10 +22,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ncamlib.errors import NcamError
 from ncamlib.kernels.fire import Fire
 from ncamlib.kernels.padding import CHANNELS, obstacle, pad
 from ncamlib.kernels.reference import Weights
 from ncamlib.machine import processor
+from ncamlib.project import write_atomically
 
 SOURCE = Path(__file__).with_name("rollout.cpp")
 FLAGS = ["-O3", "-std=c++17", "-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math", "-shared", "-fPIC"]
@@ -34,48 +39,101 @@ class Unavailable(Exception):
     """The native kernel cannot be built or used here; the message says why."""
 
 
-def _build(command: str, target: Path) -> None:
+def compilers() -> list[list[str]]:
+    """The C++ compilers to try, best first: the command in the environment variable CXX, flags and all, then others."""
+    try:
+        own = shlex.split(os.environ.get("CXX", ""))
+    except ValueError:  # an unclosed quotation mark
+        own = []
+    commands = [*([own] if own else []), ["g++"], ["clang++"], ["c++"]]
+    return [command for command in commands if shutil.which(command[0])]
+
+
+def _compile(command: list[str], target: Path) -> str:
+    """Build `target`; '' if that worked, else what the compiler said."""
     native = ["-mcpu=native"] if platform.machine() in ("arm64", "aarch64") else ["-march=native"]
-    attempts = [[*native, "-fopenmp"], native, []]
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=target.parent) as folder:
-        built = Path(folder) / target.name
-        for extra in attempts:  # fewer wishes each time: a compiler may lack OpenMP or the processor's name
-            line = [command, *FLAGS, *extra, str(SOURCE), "-o", str(built)]
-            result = subprocess.run(line, capture_output=True, text=True, check=False)
-            if result.returncode == 0:
-                os.replace(built, target)
-                return
-    raise Unavailable(f"{command} could not compile {SOURCE.name}: {result.stderr.strip()[:300]}")
+    said = ""
+    for extra in ([*native, "-fopenmp"], native, []):  # fewer wishes each time: a compiler may lack one
+        line = [*command, *FLAGS, *extra, str(SOURCE), "-o", str(target)]
+        try:
+            result = subprocess.run(line, capture_output=True, text=True, errors="replace", check=False)
+        except OSError as error:
+            return str(error.strerror)
+        if result.returncode == 0 and target.exists():
+            return ""
+        said = result.stderr.strip().splitlines()[0][:200] if result.stderr.strip() else "no reason given"
+    return said
 
 
-def compiler() -> str:
-    """The C++ compiler: the one in the environment variable CXX, or the first that is found."""
-    command = next((c for c in (os.environ.get("CXX"), "g++", "clang++", "c++") if c and shutil.which(c)), None)
-    if command is None:
-        raise Unavailable("no C++ compiler was found (install g++ or clang++)")
-    return command
+def _load(file: Path) -> ctypes.CDLL:
+    """The kernel in a file; OSError if it is another library, or this one may not be run from there."""
+    loaded = ctypes.CDLL(str(file))
+    try:
+        loaded.ncam_forward.restype = loaded.ncam_backward.restype = None
+    except AttributeError as error:
+        raise OSError(f"{file.name} is another library") from error
+    return loaded
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:16]
+
+
+def _cached(cache: Path, key: str) -> ctypes.CDLL | None:
+    """The kernel as an earlier process left it. A file's name ends in the digest of its content: a damaged one goes."""
+    try:
+        files = sorted(cache.glob(f"rollout-{key}-*.so"))
+    except OSError:
+        return None
+    for file in files:
+        try:
+            if file.stem.endswith(_digest(file.read_bytes())):
+                return _load(file)
+        except OSError:
+            pass
+        with contextlib.suppress(OSError):
+            file.unlink()
+    return None
+
+
+def _build(command: list[str], cache: Path, key: str) -> ctypes.CDLL:
+    """Compile, keep for later processes, load. Where the cache cannot be used, load it from elsewhere."""
+    if sys.stderr.isatty():
+        print("compiling the native kernel for this processor, once: a few seconds", file=sys.stderr)
+    with tempfile.TemporaryDirectory() as folder:
+        built = Path(folder) / "rollout.so"
+        said = _compile(command, built)
+        if said:
+            raise Unavailable(f"{command[0]} could not compile the native kernel: {said}")
+        content = built.read_bytes()
+        with contextlib.suppress(OSError, NcamError):  # no permission, disk full, or nothing may be run from there
+            target = cache / f"rollout-{key}-{_digest(content)}.so"
+            write_atomically(target, content)
+            return _load(target)
+        try:
+            return _load(built)
+        except OSError as error:
+            why = "is another library" if "another" in str(error) else "may not be run from the cache or from elsewhere"
+            raise Unavailable(f"what {command[0]} made of the native kernel {why}") from error
 
 
 @functools.cache
 def library() -> ctypes.CDLL:
-    """The compiled kernel; raises Unavailable where it cannot be built."""
-    version = subprocess.run([compiler(), "--version"], capture_output=True, text=True, check=False).stdout
-    key = hashlib.sha256(
-        "\n".join(
-            [SOURCE.read_text(), version, *FLAGS, processor("flags", "Features") or platform.processor()]
-        ).encode()
-    ).hexdigest()[:16]
+    """The compiled kernel, by the first compiler that can build it; raises Unavailable where none can."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ncamlib"
-    target = cache / f"rollout-{key}.so"
-    try:
-        if not target.exists():
-            _build(compiler(), target)
-        loaded = ctypes.CDLL(str(target))
-    except OSError as error:
-        raise Unavailable(f"the compiled kernel could not be stored or loaded in {cache}: {error}") from error
-    loaded.ncam_forward.restype = loaded.ncam_backward.restype = None
-    return loaded
+    here = processor("flags", "Features") or platform.processor()
+    failures = []
+    for command in compilers():
+        version = subprocess.run([*command, "--version"], capture_output=True, errors="replace", check=False).stdout
+        parts = [SOURCE.read_text(encoding="utf-8"), *command, version, *FLAGS, here]
+        key = _digest("\n".join(parts).encode())
+        try:
+            return _cached(cache, key) or _build(command, cache, key)
+        except Unavailable as failure:
+            failures.append(str(failure))
+        except OSError as error:  # of the temporary folder
+            failures.append(f"the native kernel could not be built: {error.strerror}")
+    raise Unavailable("; ".join(failures) or "no C++ compiler was found (install g++ or clang++)")
 
 
 def unsupported(state: Tensor, steps: int) -> str | None:
