@@ -12,6 +12,11 @@ from typing import Any
 
 from ncamlib.errors import NcamError, choice
 
+# Bounds of what a model may be made of: a file that asks for more is damaged.
+SIZES = {"image_size": (1, 1024), "embedding": (1, 65_536), "letters": (1, 1024), "alphabet": (1, 64)}
+SIZES |= {"filters": (1, 1024), "channels": (1, 1024), "hidden": (1, 65_536), "steps": (1, 100_000)}
+SIZES |= {"encoder_fcbs": (0, 64), "predictor_fcbs": (0, 64)}
+
 
 @dataclass(frozen=True)
 class ModelConfig:
@@ -49,9 +54,15 @@ class ModelConfig:
             )
         if not 0 < self.fire_rate <= 1:
             raise NcamError(f"fire_rate is {self.fire_rate}: it must be above 0 and at most 1")
-        for name in ("image_size", "embedding", "letters", "filters", "hidden", "steps"):
-            if getattr(self, name) < 1:
-                raise NcamError(f"{name} is {getattr(self, name)}: it must be at least 1")
+        for name, (low, high) in SIZES.items():
+            if not low <= getattr(self, name) <= high:
+                raise NcamError(f"{name} is {getattr(self, name)}: it must be from {low} to {high}")
+        for block in self.encoder_body:
+            choice("encoder block", block, ("cb1", "cb3"))
+        if len(self.encoder_body) > SIZES["encoder_fcbs"][1]:
+            raise NcamError(f"encoder_body has {len(self.encoder_body)} blocks: it may have {SIZES['encoder_fcbs'][1]}")
+        if not 0 <= self.second_layer_start < math.inf:
+            raise NcamError(f"second_layer_start is {self.second_layer_start}: it must be 0 or more, and finite")
 
 
 @dataclass(frozen=True)

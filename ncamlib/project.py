@@ -1,16 +1,26 @@
 """Where things are, how files are written, and the records under `figures/` that tables and chapters render from."""
 
+import contextlib
 import glob
 import json
 import os
 import subprocess
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ncamlib.config import from_dict, to_dict
 from ncamlib.errors import NcamError
+
+try:
+    import fcntl
+except ImportError:  # Windows has no such locks
+    fcntl = None
+
+JOURNAL = ".journal"  # what a change of several files still has to do
+PATIENCE = 60.0  # seconds that a process waits for another one that records
 
 PACKAGE = Path(__file__).resolve().parent
 
@@ -46,7 +56,7 @@ def write_atomically(path: Path, content: bytes) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        _sweep(path)
+        _sweep(path.parent, glob.escape(path.name))
         try:
             with open(temporary, "wb") as file:
                 file.write(content)
@@ -62,13 +72,85 @@ def write_atomically(path: Path, content: bytes) -> None:
         ) from error
 
 
-def _sweep(path: Path) -> None:
-    """Remove the temporary files of processes that are no more."""
-    for file in path.parent.glob(f".{glob.escape(path.name)}.*.part"):
-        pid = file.name.split(".")[-2]
+class Busy(Exception):
+    """Another process holds the lock."""
+
+
+@contextlib.contextmanager
+def locked(place: Path, patience: float = 0.0) -> Iterator[int]:
+    """Hold a folder or file against other processes -> its descriptor. Busy if another keeps it for longer than
+    `patience` seconds. The system frees it when its holder dies.
+    """
+    flags = os.O_RDONLY if place.is_dir() else os.O_RDWR | os.O_CREAT
+    handle, end = os.open(place, flags, 0o644), time.monotonic() + patience
+    try:
+        while fcntl is not None:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError as error:
+                if time.monotonic() >= end:
+                    raise Busy from error
+                time.sleep(0.02)
+        yield handle
+    finally:
+        os.close(handle)
+
+
+@contextlib.contextmanager
+def recording() -> Iterator[None]:
+    """Hold the records against other processes while they are read, changed and written.
+
+    What a process that was killed had begun to change is finished first. NcamError outside a checkout.
+    """
+    folder = project_root() / "figures"
+    try:
+        folder.mkdir(exist_ok=True)
+        with locked(folder, PATIENCE):
+            _finish(folder / JOURNAL)
+            for place in (folder, folder / "table_runs", project_root() / "checkpoints"):
+                _sweep(place, "*.new", "*")
+            yield
+    except Busy as error:
+        raise NcamError(f"another process has been recording in {folder} for {PATIENCE:.0f} s: wait for it") from error
+
+
+def write_together(files: Mapping[Path, bytes]) -> None:
+    """Inside `recording`: replace several files, all of them or none, also where the process is killed on the way.
+
+    Everything is on the disk beside its target before a journal says so; from then on only names change.
+    """
+    journal, moves = project_root() / "figures" / JOURNAL, {}
+    try:
+        for path, content in files.items():
+            new = path.with_name(f"{path.name}.{os.getpid()}.new")
+            moves[str(new)] = str(path)
+            write_atomically(new, content)
+        write_atomically(journal, json.dumps(moves).encode())
+    except BaseException:
+        for new in moves:
+            Path(new).unlink(missing_ok=True)
+        raise
+    _finish(journal)
+
+
+def _finish(journal: Path) -> None:
+    """Do what a journal says is still to be done."""
+    if not journal.exists():
+        return
+    for new, path in json.loads(journal.read_text(encoding="utf-8")).items():
+        if Path(new).exists():
+            os.replace(new, path)
+    journal.unlink()
+
+
+def _sweep(folder: Path, *names: str) -> None:
+    """Remove the temporary files of processes that are no more: NAME.PID.new, and .NAME.PID.part half written."""
+    patterns = [name if name.endswith(".new") else f".{name}.*.part" for name in names]
+    for file in (file for pattern in patterns for file in folder.glob(pattern)):
         try:
-            os.kill(int(pid), 0)
-        except (ValueError, ProcessLookupError):
+            os.kill(int(file.name.split(".")[-2]), 0)
+        except (ValueError, ProcessLookupError, OverflowError):
             file.unlink(missing_ok=True)
         except PermissionError:  # another user's, alive
             continue
@@ -132,3 +214,9 @@ class Records:
     def save(self, rows: Sequence[Any], head: dict[str, Any] | None = None) -> None:
         """Replace the file as a whole."""
         write_atomically(self.path, self.text(rows, head).encode())
+
+    def update(self, change: Callable[[list[Any]], Sequence[Any]]) -> None:
+        """Replace the rows by what `change` makes of them, while no other process records."""
+        with recording():
+            head, rows = self.read()
+            self.save(change(rows), head)

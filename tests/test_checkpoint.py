@@ -2,11 +2,15 @@
 
 import dataclasses
 import errno
+import hashlib
 import json
 import os
+import random
+from pathlib import Path
 
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import save_file
 
 from ncamlib.config import ModelConfig
@@ -15,6 +19,7 @@ from ncamlib.model import build, checkpoint
 from ncamlib.model.encoder import Codebook
 from ncamlib.project import write_atomically
 
+SHIPPED = Path(__file__).resolve().parent.parent / "checkpoints"
 SMALL = ModelConfig(image_size=16, embedding=24, filters=4, hidden=32, steps=4)
 
 
@@ -81,10 +86,82 @@ def test_other_version_kind_and_config(tmp_path, model):
     with pytest.raises(NcamError, match="is a training checkpoint, but a model checkpoint is needed"):
         checkpoint.load_model(file)
     save_file({}, file, {checkpoint.HEADER: json.dumps({"version": 99})})
-    with pytest.raises(NcamError, match=r"version 99.*reads version 1"):
+    with pytest.raises(NcamError, match=r"version 99.*reads version 2"):
         checkpoint.load_model(file)
-    checkpoint.save_model(file, model, {"model": {**dataclasses.asdict(SMALL), "hidden": 64}})
+    checkpoint.save_model(file, model, {"model": {**dataclasses.asdict(SMALL), "hidden": 16}})
     with pytest.raises(NcamError, match="do not fit its configuration"):
+        checkpoint.load_model(file)
+
+
+def rewritten(file, change):
+    """Write a file again, with another header or other tensors and a digest that fits them."""
+    tensors, header = checkpoint.read(file, "model")
+    change(tensors, header)
+    checkpoint.write(file, tensors, header)
+
+
+def test_a_changed_byte_is_noticed(tmp_path, model):
+    """Anywhere: in the length of the header, the names, the settings, the weights, the digest."""
+    file = tmp_path / "model.safetensors"
+    checkpoint.save_model(file, model, {"note": "a note"})
+    whole, chance = file.read_bytes(), random.Random(0)
+    places = [*range(24), *(chance.randrange(len(whole)) for _ in range(60))]
+    for place in places:
+        changed = bytearray(whole)
+        changed[place] ^= 1 << chance.randrange(8)
+        file.write_bytes(changed)
+        with pytest.raises(NcamError):
+            checkpoint.load_model(file)
+
+
+def test_shipped_checkpoints_are_as_they_were_committed():
+    """Each carries a digest, or is listed beside the others; sha256sum can check the list."""
+    lines = (SHIPPED / checkpoint.SUMS).read_text().splitlines()
+    listed = dict(reversed(line.split("  ")) for line in lines)
+    for file in SHIPPED.glob("*.safetensors"):
+        with safe_open(file, "pt") as opened:
+            own = checkpoint.DIGEST in opened.metadata()
+        assert own != (file.name in listed), file.name
+    assert all(hashlib.sha256((SHIPPED / name).read_bytes()).hexdigest() == sum_ for name, sum_ in listed.items())
+
+
+def test_a_file_without_a_digest_must_be_a_shipped_one(tmp_path, model):
+    file = tmp_path / "model.safetensors"
+    checkpoint.save_model(file, model, {})
+    with safe_open(file, "pt") as opened:
+        header = json.loads(opened.metadata()[checkpoint.HEADER])
+    tensors, _ = checkpoint.read(file, "model")
+    save_file(tensors, file, {checkpoint.HEADER: json.dumps({**header, "version": 1})})
+    with pytest.raises(NcamError, match="not as it was written, or comes from an earlier ncamlib"):
+        checkpoint.load_model(file)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda t, h: t["predictor.bias"].fill_(float("nan")), "predictor.bias in .* is not finite"),
+        (lambda t, h: t.pop("predictor.bias"), "do not fit its configuration"),
+        (lambda t, h: t.update({"lone.scale": torch.ones(1)}), "do not fit each other"),
+        (lambda t, h: t.update({"codes.keys": torch.zeros(3, dtype=torch.int64)}), "do not fit its configuration"),
+        (lambda t, h: h["model"].update(embedding=10**9), "embedding is 1000000000: it must be from 1 to 65536"),
+        (lambda t, h: h["model"].update(embedding=60_000), "fewer weights than its configuration needs"),
+        (lambda t, h: h["model"].update(predictor_fcbs=10**9), "predictor_fcbs is 1000000000"),
+        (lambda t, h: h["model"].update(encoder_body=["cb1", "nope"]), "unknown encoder block 'nope'"),
+        (lambda t, h: h["model"].update(encoder_body=["cb1"] * 100), "encoder_body has 100 blocks"),
+        (lambda t, h: h.update(model=[]), "must be a table of fields"),
+        (lambda t, h: h.update(experiment="none"), "the experiment of .* is 'none'"),
+        (lambda t, h: h.update(experiment={"name": 3}), "the experiment of .* has no name"),
+        (lambda t, h: h.update(step=-1), "the step of .* is -1"),
+        (lambda t, h: h.update(minutes=float("inf")), "the minutes of .* is inf"),
+        (lambda t, h: h.update(parts={}), "the parts of"),
+    ],
+)
+def test_impossible_content_is_one_sentence(tmp_path, model, change, message):
+    """Written with a digest that fits it, so that nothing else notices."""
+    file = tmp_path / "model.safetensors"
+    checkpoint.save_model(file, model, {})
+    rewritten(file, change)
+    with pytest.raises(NcamError, match=message):
         checkpoint.load_model(file)
 
 

@@ -1,8 +1,11 @@
 """Unattended training: budgets are shared fairly, nothing is trained twice, the best run is kept, never mixed."""
 
 import dataclasses
+import errno
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -14,7 +17,7 @@ from ncamlib.config import ModelConfig, TrainConfig
 from ncamlib.errors import NcamError
 from ncamlib.experiments import EXPERIMENTS
 from ncamlib.model import checkpoint
-from ncamlib.results import measure_all, merge, reproduce, store
+from ncamlib.results import BEST, TABLE, measure_all, merge, reproduce, store
 from ncamlib.training import TRAINING_FILE
 from ncamlib.training.processes import LOCK, holder, only_one
 
@@ -122,6 +125,100 @@ def test_merge_keeps_the_better_and_never_mixes_images(tmp_path, chosen, checkou
         merge.merge([tmp_path / "nowhere"])
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"mse": float("nan")}, "the mse of .* is nan"),
+        ({"mse": -5.0}, "the mse of .* is -5.0"),
+        ({"psnr": float("inf")}, "out of bounds"),
+        ({"minutes": float("inf")}, "minutes"),
+        ({"seeds": 0}, "the seeds of .* are 0: at least 1"),
+        ({"fire_rate": 2.0}, "out of bounds"),
+        ({"mutation_curve": [[0.0, float("nan")]]}, "mutation_curve"),
+        ({"experiment": "nobody"}, "a result of 'nobody' and a model of 'emos-dna-sto': nothing was merged"),
+        ({"mse": "good"}, "mse is 'good': expected float"),
+        ({"mood": 1}, "unknown Result field 'mood'"),
+    ],
+)
+def test_a_damaged_result_changes_nothing(tmp_path, chosen, checkout, change, message):
+    reproduced(chosen[:1], tmp_path)
+    merge.merge([tmp_path], report=lambda _: None)
+    before = {file: file.read_bytes() for file in checkout.rglob("*") if file.is_file()}
+    file = tmp_path / NAMES[0] / reproduce.RESULT_FILE
+    file.write_text(json.dumps(json.loads(file.read_text()) | change))
+    with pytest.raises(NcamError, match=message):
+        merge.merge([tmp_path])
+    assert {file: file.read_bytes() for file in checkout.rglob("*") if file.is_file()} == before
+
+
+def test_merging_onto_a_full_disk_changes_nothing(tmp_path, chosen, checkout, monkeypatch):
+    """Whichever of the writes fails."""
+    reproduced(chosen[:1], tmp_path)
+    merge.merge([tmp_path], report=lambda _: None)
+    before = {file: file.read_bytes() for file in checkout.rglob("*") if file.is_file()}
+    file = tmp_path / NAMES[0] / reproduce.RESULT_FILE
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"mse": 1e-9}))
+    real = os.fsync
+    for room in range(4):
+        left = [room]
+
+        def full(handle, left=left):
+            if not left[0]:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            left[0] -= 1
+            real(handle)
+
+        monkeypatch.setattr(os, "fsync", full)
+        with pytest.raises(NcamError, match="No space left"):
+            merge.merge([tmp_path])
+        assert {file: file.read_bytes() for file in checkout.rglob("*") if file.is_file()} == before
+
+
+def test_a_merge_that_was_killed_is_finished_by_the_next(checkout):
+    """Once the journal is written, the change counts; before, it never happened, and leaves nothing."""
+    files = {checkout / "figures" / "a.json": b"new a", checkout / "checkpoints" / "b.csv": b"new b"}
+    for file in files:
+        file.parent.mkdir(exist_ok=True)
+        file.write_bytes(b"old")
+    program = (
+        "import os, signal, sys; from pathlib import Path; from ncamlib import project\n"
+        "real, left = os.replace, [int(sys.argv[1])]\n"
+        "def replace(*names):\n"
+        "    left[0] -= 1\n"
+        "    if left[0] < 0: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "    real(*names)\n"
+        "os.replace = replace\n"
+        "with project.recording(): project.write_together({Path(n): c.encode() for n, c in zip(sys.argv[2::2], "
+        "sys.argv[3::2])})"
+    )
+    arguments = [text for file, content in files.items() for text in (str(file), content.decode())]
+    for moves in range(6):
+        for file in files:
+            file.write_bytes(b"old")
+        subprocess.run([sys.executable, "-c", program, str(moves), *arguments], check=False)
+        with project.recording():
+            pass
+        contents = {file.read_bytes() for file in files}
+        assert contents in ({b"old"}, set(files.values()))
+        assert contents == ({b"old"} if moves < 3 else set(files.values()))
+        left = [file for file in checkout.rglob("*") if file.is_file() and file.name != "_toc.yml"]
+        assert sorted(left) == sorted(files)
+
+
+def test_writers_at_once_lose_nothing(tmp_path, chosen, checkout):
+    reproduced(chosen[:1], tmp_path)
+    program = (
+        "import json, sys; from dataclasses import replace; from pathlib import Path\n"
+        "from ncamlib.results import store, reproduce\n"
+        "row = reproduce.read_result(Path(sys.argv[1]))\n"
+        "for i in range(8): store.record(replace(row, experiment=f'{sys.argv[2]}-{i}'))"
+    )
+    command = [sys.executable, "-c", program, str(tmp_path / NAMES[0])]
+    writers = [subprocess.Popen([*command, str(i)]) for i in range(4)]
+    assert [writer.wait() for writer in writers] == [0] * 4
+    assert len(store.load()) == 32
+
+
 def test_a_shipped_model_is_trained_further_and_counts_all_its_training(tmp_path, chosen, checkout):
     one = [e for e in chosen if e.ships_encoder]
     for folder in ("first", "second", "third"):
@@ -173,13 +270,13 @@ def test_a_table_run_stays_when_a_better_one_comes(tmp_path, chosen, checkout):
     name = NAMES[0]
     reproduced(chosen[:1], tmp_path / "alike")
     merge.merge([tmp_path / "alike"], table=True)
-    alike = store.load(store.TABLE)[name]
-    assert dataclasses.replace(store.load()[name], kind=store.TABLE) == alike
+    alike = store.load(TABLE)[name]
+    assert dataclasses.replace(store.load()[name], kind=TABLE) == alike
     reproduced(chosen[:1], tmp_path / "better", steps=5)
     file = tmp_path / "better" / name / reproduce.RESULT_FILE
     file.write_text(json.dumps({**json.loads(file.read_text()), "mse": alike.mse / 2}))
     merge.merge([tmp_path / "better"])
-    assert store.load(store.TABLE)[name] == alike
+    assert store.load(TABLE)[name] == alike
     assert store.load()[name].mse == alike.mse / 2
     assert store.load()[name].attempts == 2
     curve, picture = merge.table_files(name)
@@ -219,7 +316,7 @@ def test_a_result_of_an_earlier_commit_is_read(checkout):
     file = checkout / "figures" / "results.json"
     file.write_text(json.dumps({"schema": 1, "results": [old]}))
     row = store.load()[NAMES[0]]
-    assert (row.devices, row.commits, row.kind) == (["one", "two"], ["a1", "b2"], store.BEST)
+    assert (row.devices, row.commits, row.kind) == (["one", "two"], ["a1", "b2"], BEST)
     store.record(dataclasses.replace(row, mse=0.05))
     assert json.loads(file.read_text())["schema"] == store.SCHEMA
     assert store.load()[NAMES[0]].mse == 0.05

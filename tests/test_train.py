@@ -180,29 +180,73 @@ def test_a_second_training_in_a_folder_is_refused(tmp_path, images):
         train(tiny(2), images, tmp_path, CPU, quiet=True)
 
 
-def test_two_processes_equal_one(tmp_path, images):
-    code = (
-        "import sys; sys.path.insert(0, sys.argv[1])\n"
-        "import torch; torch.set_num_threads(1)\n"
-        "from ncamlib.model import dna; dna.FIT_STEPS = 5\n"
-        "from pathlib import Path\n"
-        "from test_train import *\n"
-        "few = data.emoji('emos', 16)\n"
-        "few = data.Images('emos', few.pixels[:12], few.names[:12], few.sequences[:12])\n"
-        "train(tiny(4), few, Path(sys.argv[2]), CPU, quiet=True)\n"
-    )
-    script = tmp_path / "run.py"
-    script.write_text(code)
-    arguments = [str(script), str(Path(__file__).parent)]
-    subprocess.run([sys.executable, *arguments, str(tmp_path / "one")], check=True)
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    subprocess.run([*torchrun, *arguments, str(tmp_path / "two")], check=True, capture_output=True)
-    one, two = weights(tmp_path / "one"), weights(tmp_path / "two")
+SCRIPT = """
+import os, sys; sys.path.insert(0, sys.argv[1])
+import torch; torch.set_num_threads(1)
+from ncamlib.model import dna; dna.FIT_STEPS = 5
+from test_train import *
+from ncamlib.cli.main import ended
+rank, steps = os.environ.get("RANK", "0"), int(sys.argv[3])
+few = data.emoji("emos", 16)
+few = data.Images("emos", few.pixels[:12], few.names[:12], few.sequences[:12])
+{change}
+with ended():
+    train(tiny(steps, **settings), few, Path(sys.argv[2]) / rank, CPU, quiet=True)
+"""
+TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+
+
+@pytest.fixture
+def script(tmp_path):
+    """Write a training whose settings or images may be changed by rank -> its arguments; each rank has its folder."""
+
+    def write(change: str = "settings = {}") -> list[str]:
+        (tmp_path / "run.py").write_text(SCRIPT.format(change=change))
+        return [str(tmp_path / "run.py"), str(Path(__file__).parent)]
+
+    return write
+
+
+def test_two_processes_equal_one(tmp_path, script):
+    """Also where only the first one's disk holds what there is to go on from: it tells the other."""
+    one, two = tmp_path / "one", tmp_path / "two"
+    for steps in ("2", "4"):
+        subprocess.run([sys.executable, *script(), str(one), steps], check=True)
+        subprocess.run([*TORCHRUN, *script(), str(two), steps], check=True, capture_output=True)
+    assert not (two / "1" / TRAINING_FILE).exists()
+    one, two = weights(one / "0"), weights(two / "0")
     assert torch.equal(one["generator"], two["generator"])
     torch.testing.assert_close(one["losses"], two["losses"], rtol=1e-5, atol=1e-7)
     for name in one:
         if name.startswith("model."):
             torch.testing.assert_close(one[name], two[name], rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("change", "what"),
+    [
+        ("settings = {'seed': int(rank)}", "settings"),
+        ("settings = {'learning_rate': 0.001 * (1 + int(rank))}", "settings"),
+        ("settings = {}; few = few.sample(12 - int(rank))", "images"),
+    ],
+)
+def test_processes_that_differ_are_refused(tmp_path, script, change, what):
+    process = subprocess.run(
+        [*TORCHRUN, *script(change), str(tmp_path), "2"], capture_output=True, text=True, check=False
+    )
+    assert process.returncode
+    assert process.stderr.count(f"ncam: process 1 has other {what} than the first: start all of them alike") == 1
+    assert "NcamError" not in process.stderr
+    assert not (tmp_path / "0" / TRAINING_FILE).exists()
+
+
+@pytest.mark.parametrize("missing", ["WORLD_SIZE", "MASTER_PORT"])
+def test_half_of_torchruns_environment_is_refused(tmp_path, images, monkeypatch, missing):
+    for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_PORT"):
+        monkeypatch.setenv(name, "1")
+    monkeypatch.delenv(missing)
+    with pytest.raises(NcamError, match=f"RANK is set, but {missing} is not a number.*torchrun"):
+        train(tiny(2), images, tmp_path, CPU, quiet=True)
 
 
 def test_time_budget_ends_training(tmp_path, images):
@@ -223,6 +267,37 @@ def test_divergence_keeps_the_last_good_checkpoint(tmp_path, images):
     kept = weights(tmp_path)
     assert len(kept["losses"]) == 2
     assert all(tensor.isfinite().all() for tensor in kept.values())
+
+
+def test_weights_that_are_not_finite_are_not_saved(tmp_path, images):
+    run = train(tiny(2), images, tmp_path, CPU, quiet=True)
+    before = (tmp_path / MODEL_FILE).read_bytes()
+    with torch.no_grad():
+        run.model.predictor.bias[0] = float("inf")
+    with pytest.raises(Diverged, match="weights that are not finite"):
+        run.save(tmp_path)
+    assert (tmp_path / MODEL_FILE).read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda t, h: t.pop("losses"), "lacks a part .'losses'.: remove it to start afresh"),
+        (lambda t, h: h.pop("seen"), "lacks a part .'seen'."),
+        (lambda t, h: h.update(parts=[]), "lacks a part"),
+        (lambda t, h: t.pop("optimiser.predictor.bias.exp_avg"), "the moments of predictor.bias in .* do not fit"),
+        (lambda t, h: t.update({"optimiser.predictor.bias.exp_avg": torch.ones(3)}), "the moments of predictor.bias"),
+        (lambda t, h: t.pop("model.predictor.bias"), "do not fit its configuration"),
+        (lambda t, h: t.update(generator=torch.zeros(5, dtype=torch.uint8)), "another kind of device"),
+    ],
+)
+def test_an_incomplete_training_checkpoint_is_one_sentence(tmp_path, images, change, message):
+    train(tiny(2), images, tmp_path, CPU, quiet=True)
+    tensors, header = checkpoint.read(tmp_path / TRAINING_FILE, "training")
+    change(tensors, header)
+    checkpoint.write(tmp_path / TRAINING_FILE, tensors, header)
+    with pytest.raises(NcamError, match=message):
+        train(tiny(4), images, tmp_path, CPU, quiet=True)
 
 
 def test_resuming_with_other_settings_is_said(tmp_path, images, capsys):

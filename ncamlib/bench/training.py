@@ -140,5 +140,5 @@ def quality(name: str, images: Images, minutes: dict[str, float], report: Callab
             run = train(recipes[recipe], images, Path(folder), CPU, 60 * budget, quiet=True)
             model, _ = load_model(Path(folder) / MODEL_FILE)
         row = Quality(name, recipe, round(run.seconds / 60, 2), measure(model, images).mse, run.step, **_here())
-        QUALITY.save([*QUALITY.load(), row])
+        QUALITY.update(lambda rows, row=row: [*rows, row])
         report(f"{name}, {recipe} recipe: MSE {row.mse:.4f} after {row.minutes:.1f} min, {row.train_steps} steps")

@@ -1,11 +1,18 @@
 """The `ncam` command, put together, and its way out: one sentence and an exit status."""
 
+import contextlib
+import io
+import os
+import signal
 import sys
+import warnings
+from collections.abc import Iterator
+from typing import Any
 
 import typer
 
 from ncamlib.cli import bench, data, evaluate, grow, listing, reproduce, train
-from ncamlib.errors import NcamError
+from ncamlib.errors import NcamError, SlowRollouts
 from ncamlib.training import Diverged
 from ncamlib.training.processes import Stopped
 
@@ -23,15 +30,64 @@ for command in (reproduce.reproduce, reproduce.merge, reproduce.trials, bench.be
 app.add_typer(data.app, name="data")
 
 
-def main() -> None:
-    """Entry point: an NcamError is one sentence on stderr and exit status 2, a diverged training 1.
+@contextlib.contextmanager
+def ended() -> Iterator[None]:
+    """The way out of a command: an NcamError is one sentence on stderr and exit status 2, a diverged training 1.
 
     What was stopped by a signal ends as if it had died of it, with 128 plus its number, so that `&&` does not go on.
     """
     try:
-        app()
+        yield
     except Stopped as stopped:
         sys.exit(128 + stopped.number)
     except NcamError as error:
-        typer.echo(f"ncam: {error}", err=True)
+        say(f"ncam: {error}")
         sys.exit(1 if isinstance(error, Diverged) else 2)
+
+
+def say(text: str) -> None:
+    """One line on stderr, where that can be written to."""
+    with contextlib.suppress(OSError, ValueError):
+        print(text, file=sys.stderr, flush=True)
+
+
+def _note(message: Warning | str, category: type[Warning], *where: Any, **_: Any) -> None:
+    """A warning as a user reads it: our own without the place in the code that it came from."""
+    if issubclass(category, SlowRollouts):
+        say(f"note: {message}")
+    else:
+        say(warnings.formatwarning(message, category, *where[:2]).rstrip())
+
+
+def main() -> None:
+    """Entry point. What cannot be encoded for the terminal is written by its number; output that finds no room, or
+    nobody who reads it, ends the command with one sentence, or none.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    warnings.showwarning = _note
+    status: int | str | None = 0
+    try:
+        with ended():
+            try:
+                app()
+            except SystemExit as out:
+                status = out.code
+        sys.stdout.flush()
+    except BrokenPipeError:
+        status = 128 + signal.SIGPIPE
+    except OSError as error:
+        say(f"ncam: could not write the output ({error.strerror}): free some space, or write it elsewhere")
+        status = 2
+    if status != 0 or sys.stdout.closed:
+        _drop(sys.stdout)
+    sys.exit(status)
+
+
+def _drop(stream: Any) -> None:
+    """Nothing more is written to a stream that could not be: Python's own attempt at the end would complain."""
+    try:
+        stream.flush()
+    except (OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

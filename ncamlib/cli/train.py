@@ -82,7 +82,7 @@ def train(
     run = run_training(one, images, folder, torch_device, budget)
     if run.stopped:
         raise Stopped(run.stopped, "stopped")
-    if int(os.environ.get("RANK", "0")) == 0:
+    if os.environ.get("RANK", "0") == "0":
         spent = f"{run.step} steps in {run.seconds / 60:.1f} minutes"
         typer.echo(f"{one.name}: {spent}; the model is {folder / MODEL_FILE}")
 

@@ -49,9 +49,9 @@ class Coded(Model):
     encoder: Encoder | None
     codes: Codebook | None
 
-    def __init__(self, config: ModelConfig):
+    def __init__(self, config: ModelConfig, encoder: bool = True):
         super().__init__(config)
-        self.encoder = Encoder(config)
+        self.encoder = Encoder(config) if encoder else None
         self.codes = None
         self.code = DNACode(config) if config.code == "dna" else ContinuousCode()
 

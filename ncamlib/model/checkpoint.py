@@ -1,10 +1,13 @@
-"""Checkpoints: safetensors with a JSON header; nothing is pickled, nothing half written.
+"""Checkpoints: safetensors with a JSON header and a digest; nothing is pickled, nothing half written.
 
 Two kinds share the format: `training` (everything that resuming needs, full precision) and `model`
 (what using it needs, half precision, large matrices in 8 bits per row, the encoder or a codebook in its place).
 """
 
+import copy
+import hashlib
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -16,22 +19,37 @@ from torch import Tensor
 from ncamlib.config import ModelConfig, from_dict, to_dict
 from ncamlib.errors import NcamError
 from ncamlib.experiments import experiment
-from ncamlib.model.base import Coded, Model
-from ncamlib.model.build import build
+from ncamlib.model.base import Model
+from ncamlib.model.build import build, fewest_weights
 from ncamlib.model.encoder import Codebook
 from ncamlib.project import project_root, write_atomically
 
-VERSION = 1
-HEADER = "ncam"
+VERSION = 2
+HEADER, DIGEST = "ncam", "sha256"  # the metadata of the file
+WITHOUT_DIGEST = 1  # files of this version have none; the shipped ones among them are listed in SUMS
+SUMS = "SHA256SUMS"  # beside the shipped checkpoints, as sha256sum writes and checks it
 INT8_FROM = 200_000  # matrices and kernels with at least so many entries are stored in 8 bits
 SCALE = ".scale"
+AGAIN = "get or train it again"
+# What every header says, and what stands in where an older one does not.
+ABOUT: dict[str, Any] = {"experiment": {"name": "unnamed"}, "images": "unknown", "data_digest": "", "note": ""}
+ABOUT |= {"step": 0, "minutes": 0.0, "parts": []}
 
 
 def write(path: Path, tensors: dict[str, Tensor], header: dict[str, Any]) -> None:
-    """Save tensors and header atomically."""
-    header = {"version": VERSION, **header}
+    """Save tensors and header atomically, with a digest of both."""
+    text = json.dumps({"version": VERSION, **header})
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    write_atomically(path, save(tensors, {HEADER: json.dumps(header)}))
+    write_atomically(path, save(tensors, {HEADER: text, DIGEST: digest(text, tensors)}))
+
+
+def digest(header: str, tensors: dict[str, Tensor]) -> str:
+    """SHA-256 over the header as it is written, then name, type, shape and content of every tensor, by name."""
+    total = hashlib.sha256(header.encode())
+    for name, tensor in sorted(tensors.items()):
+        total.update(f"\n{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        total.update(tensor.reshape(-1).view(torch.uint8).numpy())
+    return total.hexdigest()
 
 
 def read(path: Path, kind: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -47,24 +65,60 @@ def _open(path: Path, kind: str, tensors: bool) -> tuple[dict[str, Tensor], dict
             metadata = file.metadata() or {}
             names = file.keys() if tensors else ()
             loaded = {name: file.get_tensor(name) for name in names}
-        header = json.loads(metadata[HEADER])
-    except (SafetensorError, OSError, ValueError) as error:
-        raise NcamError(f"{path} is damaged or not a checkpoint ({error}): get or train it again") from error
+        text = metadata[HEADER]
+        header = json.loads(text)
+    except (SafetensorError, OSError, ValueError, RecursionError) as error:
+        raise NcamError(f"{path} is damaged or not a checkpoint ({error}): {AGAIN}") from error
     except KeyError as error:
         raise NcamError(f"{path} is a safetensors file, but not one written by ncamlib") from error
-    if header.get("version") != VERSION:
+    if not isinstance(header, dict) or header.get("version") not in (WITHOUT_DIGEST, VERSION):
+        version = header.get("version") if isinstance(header, dict) else None
         raise NcamError(
-            f"{path} has checkpoint version {header.get('version')}, this ncamlib reads version {VERSION}: "
+            f"{path} has checkpoint version {version}, this ncamlib reads version {VERSION}: "
             "use the release that wrote it, or train again"
         )
+    if tensors:
+        _verify(path, metadata.get(DIGEST), text, loaded)
     if header.get("kind") != kind:
         raise NcamError(f"{path} is a {header.get('kind')} checkpoint, but a {kind} checkpoint is needed here")
     _upgrade(loaded, header)
+    _complete(path, header)
     return loaded, header
 
 
+def _verify(path: Path, expected: str | None, text: str, tensors: dict[str, Tensor]) -> None:
+    """NcamError unless a file holds what was written, and finite numbers."""
+    if expected is None and hashlib.sha256(path.read_bytes()).hexdigest() not in _sums():
+        raise NcamError(f"{path} is not as it was written, or comes from an earlier ncamlib without digests: {AGAIN}")
+    if expected is not None and digest(text, tensors) != expected:
+        raise NcamError(f"{path} is damaged, its content does not fit its digest: {AGAIN}")
+    for name, tensor in tensors.items():
+        if tensor.is_floating_point() and name != "losses" and not tensor.isfinite().all():
+            raise NcamError(f"{name} in {path} is not finite: train it again, with a lower learning rate")
+
+
+def _sums() -> set[str]:
+    """The digests of the shipped files that carry none themselves; none outside a checkout."""
+    try:
+        lines = (project_root() / "checkpoints" / SUMS).read_text(encoding="utf-8").splitlines()
+    except (NcamError, OSError):
+        return set()
+    return {line.split()[0] for line in lines if line}
+
+
+def _complete(path: Path, header: dict[str, Any]) -> None:
+    """Fill in what is not said; NcamError where it is of another kind than it should be."""
+    for name, value in ABOUT.items():
+        given = header.setdefault(name, copy.deepcopy(value))
+        number = isinstance(value, int | float) and isinstance(given, int | float) and 0 <= given < math.inf
+        if not (number or (isinstance(given, type(value)) and not isinstance(value, int | float))):
+            raise NcamError(f"the {name} of {path} is {given!r}: {AGAIN}")
+    if not isinstance(header["experiment"].setdefault("name", ABOUT["experiment"]["name"]), str):
+        raise NcamError(f"the experiment of {path} has no name: {AGAIN}")
+
+
 def read_header(path: Path, kind: str) -> dict[str, Any]:
-    """The header alone, without loading the tensors; errors as `read`."""
+    """The header alone, without loading the tensors; errors as `read`, except that the digest is not verified."""
     return _open(path, kind, tensors=False)[1]
 
 
@@ -77,8 +131,9 @@ def _upgrade(tensors: dict[str, Tensor], header: dict[str, Any]) -> None:
         last["step"] = header["step"] - sum(part["step"] for part in earlier)
         last["minutes"] = round(header["minutes"] - sum(part["minutes"] for part in earlier), 2)
         header["parts"] = [*earlier, last]
-    for model in (header.get("model"), header.get("experiment", {}).get("model")):
-        if model is None:
+    experiment = header.get("experiment")
+    for model in (header.get("model"), experiment.get("model") if isinstance(experiment, dict) else None):
+        if not isinstance(model, dict):
             continue
         model.setdefault("wrap", False)  # all there was before it was a setting
         if model.get("decoder") == "conv":  # had the leak factor of an automaton, which it never used
@@ -110,6 +165,18 @@ def _unpack(packed: dict[str, Tensor]) -> dict[str, Tensor]:
     return plain
 
 
+def _hollow(config: ModelConfig, state: dict[str, Tensor], path: Path) -> Model:
+    """A model that such weights may be loaded into; NcamError, before anything large is made, if they are too few."""
+    encoder = any(name.startswith("encoder.") for name in state)
+    if fewest_weights(config, encoder) > sum(tensor.numel() for tensor in state.values()):
+        raise NcamError(f"{path} holds fewer weights than its configuration needs: {AGAIN}")
+    model = build(config, encoder)
+    keys, embeddings = state.get("codes.keys"), state.get("codes.embeddings")
+    if keys is not None and embeddings is not None and embeddings.ndim == 2:
+        model.codes = Codebook(*embeddings.shape)
+    return model
+
+
 def save_model(path: Path, model: Model, header: dict[str, Any]) -> None:
     """Save what using the model needs, in half precision."""
     state = {name: tensor.detach().cpu() for name, tensor in model.state_dict().items()}
@@ -121,7 +188,7 @@ def load_state(model: torch.nn.Module, state: dict[str, Tensor], path: Path) -> 
     try:
         model.load_state_dict(state)
     except RuntimeError as error:
-        raise NcamError(f"the weights in {path} do not fit its configuration: get or train it again") from error
+        raise NcamError(f"the weights in {path} do not fit its configuration: {AGAIN}") from error
 
 
 def checkpoint_path(name: str) -> Path:
@@ -144,10 +211,11 @@ def load_model(path: Path | str, device: torch.device | str = "cpu") -> tuple[Mo
     """The model of a `model` checkpoint or of a shipped experiment, ready to use, and its header."""
     path = checkpoint_path(str(path))
     packed, header = read(path, "model")
-    model, state = build(from_dict(ModelConfig, header.get("model", {}))), _unpack(packed)
-    if "codes.keys" in state:
-        model.codes = Codebook(*state["codes.embeddings"].shape)
-    if isinstance(model, Coded) and not any(name.startswith("encoder.") for name in state):
-        model.encoder = None
+    config = from_dict(ModelConfig, header.get("model", {}))
+    try:
+        state = _unpack(packed)
+    except (KeyError, RuntimeError) as error:
+        raise NcamError(f"the weights in {path} do not fit each other: {AGAIN}") from error
+    model = _hollow(config, state, path)
     load_state(model, state, path)
     return model.to(device).eval().requires_grad_(False), header

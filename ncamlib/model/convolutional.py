@@ -44,8 +44,8 @@ class ConvDecoder(nn.Module):
 class ConvAutoencoder(Coded):
     """The same encoder and code with an ordinary decoder: nothing grows, the image is there at once."""
 
-    def __init__(self, config: ModelConfig):
-        super().__init__(config)
+    def __init__(self, config: ModelConfig, encoder: bool = True):
+        super().__init__(config, encoder)
         self.decoder = ConvDecoder(config)
 
     def forward(

@@ -68,8 +68,8 @@ class Growing(Model):
 class NCAM(Coded, Growing):
     """The auto-encoder. `forward` grows images from images; its parts can be used one by one."""
 
-    def __init__(self, config: ModelConfig):
-        super().__init__(config)
+    def __init__(self, config: ModelConfig, encoder: bool = True):
+        super().__init__(config, encoder)
         self.predictor = Predictor(config)
 
     def decode(self, code: Tensor) -> Weights:

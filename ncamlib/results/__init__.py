@@ -4,8 +4,17 @@
 """
 
 from ncamlib.results import pca
-from ncamlib.results.measurement import BEST, TEST_MUTATION, Measurement, Result, measure, measure_all, reconstruct
-from ncamlib.results.store import TABLE, load
+from ncamlib.results.measurement import (
+    BEST,
+    TABLE,
+    TEST_MUTATION,
+    Measurement,
+    Result,
+    measure,
+    measure_all,
+    reconstruct,
+)
+from ncamlib.results.store import load
 
 __all__ = [
     "BEST",

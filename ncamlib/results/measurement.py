@@ -14,14 +14,14 @@ from ncamlib.config import to_dict
 from ncamlib.data.images import Images
 from ncamlib.data.pictures import over_white
 from ncamlib.data.sprites import emoji
-from ncamlib.errors import NcamError
+from ncamlib.errors import NcamError, choice
 from ncamlib.model.base import Coded, Model
 
 TEST_MUTATION = 0.5  # the paper tests DNA codes with half of their letters replaced (section 4)
 CURVE = (0.0, 0.1, 0.25, 0.4, 0.5, 0.6, 0.75, 1.0)  # mutation rates
 CURVE_IMAGES = 1000  # of larger sets the curve is measured on a fixed sample of so many
 SEEDS = 3  # draws that the error is averaged over
-BEST = "best"  # the run that is shipped; `store` knows the other kind
+BEST, TABLE = "best", "table"  # the run that is shipped, and the one trained as the rest of its table was
 
 
 @dataclass(frozen=True)
@@ -122,6 +122,25 @@ class Result:
     heldout_mse: float | None = None  # on the emoji newer than those of `full`, for its models with an encoder
     kind: str = BEST
     attempts: int = 1  # runs of this experiment that were offered for this record
+
+    def __post_init__(self) -> None:
+        errors = [error for rate, error in self.mutation_curve for error in (rate, error)]
+        counts = {"images": self.images, "steps": self.steps, "seeds": self.seeds, "attempts": self.attempts}
+        values = {"mse": self.mse, "mse_rgb_white": self.mse_rgb_white, "heldout_mse": self.heldout_mse or 0.0}
+        values |= {"train_steps": self.train_steps, "minutes": self.minutes, "fire_rate": self.fire_rate}
+        values |= {f"mutation_curve[{i // 2}]": error for i, error in enumerate(errors)}
+        values["mutation_rate"] = self.mutation_rate
+        for i, part in enumerate(self.parts, 1):
+            values |= {f"step of part {i}": part.step, f"minutes of part {i}": part.minutes}
+        for name, value in values.items():
+            if not 0 <= value < math.inf:
+                raise NcamError(f"the {name} of {self.experiment} is {value}: it must be 0 or more, and finite")
+        for name, value in counts.items():
+            if value < 1:
+                raise NcamError(f"the {name} of {self.experiment} are {value}: at least 1 is needed")
+        if not math.isfinite(self.psnr) or max(self.fire_rate, self.mutation_rate) > 1:
+            raise NcamError(f"psnr or rates of {self.experiment} are out of bounds: {self.psnr}, {self.fire_rate}")
+        choice("kind of result", self.kind, (BEST, TABLE))
 
     @property
     def devices(self) -> list[str]:

@@ -1,20 +1,19 @@
 """Ships what came of trainings: checkpoints, losses and results go into the checkout."""
 
 import io
-import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from PIL import Image
 
 from ncamlib.errors import NcamError
 from ncamlib.model import checkpoint
-from ncamlib.project import project_root, write_atomically
+from ncamlib.project import project_root, recording, write_together
 from ncamlib.results import store
-from ncamlib.results.measurement import BEST, Result
+from ncamlib.results.measurement import BEST, TABLE, Result
 from ncamlib.results.reproduce import LOSS_FILE, RESULT_FILE, SHEET_FILE, SHIPPED_FILE, read_result
-from ncamlib.results.store import TABLE
 
 Report = Callable[[str], None]
 
@@ -30,66 +29,83 @@ def _continued(curve: Path, losses: str) -> str:
     head, *own = losses.splitlines(keepends=True)
     if not curve.exists() or not own:
         return losses
-    first = int(own[0].split(",")[0])
-    before = [line for line in curve.read_text().splitlines(keepends=True)[1:] if int(line.split(",")[0]) < first]
+    try:
+        first, shipped = int(own[0].split(",")[0]), curve.read_text(encoding="utf-8").splitlines(keepends=True)[1:]
+        before = [line for line in shipped if int(line.split(",")[0]) < first]
+    except ValueError as error:
+        raise NcamError(
+            f"the losses beside {curve} are damaged ({error}): restore them from version control"
+        ) from error
     return "".join([head, *before, *own])
 
 
 def merge(folders: Sequence[Path], table: bool = False, report: Report = print) -> None:
-    """Ship the best run of each experiment: its checkpoint, its loss and its result.
+    """Ship the best run of each experiment: its checkpoint, its losses and its result, all of it or nothing.
 
     Better is the lower recorded MSE; runs on other images than those of the recorded result are refused. With
     `table`, the runs are also recorded as those that are compared: all rows of a table must have been trained alike.
+    NcamError, before anything is changed, for a result or a checkpoint that is damaged.
     """
     files = [file for folder in folders for file in sorted(folder.glob(f"*/{RESULT_FILE}"))]
     if not files:
         raise NcamError(f"there is no */{RESULT_FILE} in {', '.join(map(str, folders))}: run ncam reproduce first")
-    for file in files:
-        row = read_result(file.parent)
-        obstacle = _obstacle(row, file.parent)
-        if obstacle:
-            report(f"{row.experiment}: {obstacle}")
-            continue
-        if table:
-            _keep_table_run(row, file.parent)
-            report(f"{row.experiment}: {row.mse:.4f} recorded as its table run")
-        known = store.load().get(row.experiment)
-        if known and known.mse <= row.mse:
-            report(f"{row.experiment}: {row.mse:.4f} is no better than the recorded {known.mse:.4f}")
-            continue
-        _ship(row, file.parent)
-        report(f"{row.experiment}: {row.mse:.4f} recorded" + (f", was {known.mse:.4f}" if known else ""))
+    runs = [(read_result(file.parent), file.parent) for file in files]
+    headers = [_header(row, folder) for row, folder in runs]
+    with recording():
+        for (row, folder), header in zip(runs, headers, strict=True):
+            write_together(_changes(row, folder, header, table, report))
 
 
-def _obstacle(row: Result, folder: Path) -> str | None:
-    """Why a run cannot be merged, or None."""
+def _header(row: Result, folder: Path) -> dict[str, Any]:
+    """What the run's deployable checkpoint says; NcamError where there is none, or one that cannot be shipped."""
     if not (folder / SHIPPED_FILE).exists():
-        return f"{folder} has no {SHIPPED_FILE}: run ncam reproduce again"
-    header = checkpoint.read_header(folder / SHIPPED_FILE, "model")
+        raise NcamError(f"{folder} has no {SHIPPED_FILE}: run ncam reproduce again")
+    _, header = checkpoint.load_model(folder / SHIPPED_FILE)
+    name = header["experiment"]["name"]
+    if name != row.experiment or set(name) & set("/\\\0") or name.startswith("."):
+        raise NcamError(f"{folder} holds a result of '{row.experiment}' and a model of '{name}': nothing was merged")
+    return header
+
+
+def _changes(row: Result, folder: Path, header: dict[str, Any], table: bool, report: Report) -> dict[Path, bytes]:
+    """What is to be written for one run: nothing, where it is no better; reports which."""
+    rows, files = store.rows(), {}
+    known = next((one for one in rows if (one.experiment, one.kind) == (row.experiment, BEST)), None)
     if (header["step"], header["data_digest"]) != (row.train_steps, row.data_digest):
-        return f"{folder} was trained on after it was measured: run ncam reproduce again"
-    known = store.load().get(row.experiment)
+        report(f"{row.experiment}: {folder} was trained on after it was measured: run ncam reproduce again")
+        return {}
     if known and known.data_digest != row.data_digest:
-        return f"{folder} was trained on other images than the recorded result: left out"
-    return None
+        report(f"{row.experiment}: {folder} was trained on other images than the recorded result: left out")
+        return {}
+    if table:
+        files |= _table_run(row, folder)
+        rows = store.with_result(rows, replace(row, kind=TABLE))
+        report(f"{row.experiment}: {row.mse:.4f} recorded as its table run")
+    if known and known.mse <= row.mse:
+        report(f"{row.experiment}: {row.mse:.4f} is no better than the recorded {known.mse:.4f}")
+    else:
+        files |= _shipped(row, folder)
+        rows = store.with_result(rows, replace(row, kind=BEST))
+        report(f"{row.experiment}: {row.mse:.4f} recorded" + (f", was {known.mse:.4f}" if known else ""))
+    return files | {store.RECORDS.path: store.text(rows)} if files else {}
 
 
-def _keep_table_run(row: Result, folder: Path) -> None:
+def _table_run(row: Result, folder: Path) -> dict[Path, bytes]:
     curve, picture = table_files(row.experiment)
-    write_atomically(curve, (folder / LOSS_FILE).read_bytes())
     with Image.open(folder / SHEET_FILE) as sheet:  # 256 colours are enough to judge by, and a third of the size
         buffer = io.BytesIO()
         sheet.quantize(256).save(buffer, "PNG", optimize=True)
-    write_atomically(picture, buffer.getvalue())
-    store.record(replace(row, kind=TABLE))
+    return {curve: (folder / LOSS_FILE).read_bytes(), picture: buffer.getvalue()}
 
 
-def _ship(row: Result, folder: Path) -> None:
+def _shipped(row: Result, folder: Path) -> dict[Path, bytes]:
     target = project_root() / "checkpoints" / f"{row.experiment}.safetensors"
-    target.parent.mkdir(exist_ok=True)
-    curve, losses = target.with_suffix(".csv"), (folder / LOSS_FILE).read_text()
+    curve, losses = target.with_suffix(".csv"), (folder / LOSS_FILE).read_text(encoding="utf-8")
     if len(row.parts) > 1:
         losses = _continued(curve, losses)
-    shutil.copyfile(folder / SHIPPED_FILE, target)
-    write_atomically(curve, losses.encode())
-    store.record(replace(row, kind=BEST))
+    files = {target: (folder / SHIPPED_FILE).read_bytes(), curve: losses.encode()}
+    sums = target.with_name(checkpoint.SUMS)  # of files without a digest of their own; this one has one
+    if sums.exists():
+        lines = sums.read_text(encoding="utf-8").splitlines(keepends=True)
+        files[sums] = "".join(line for line in lines if line.split()[1] != target.name).encode()
+    return files

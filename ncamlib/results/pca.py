@@ -94,5 +94,5 @@ def record(images: Images) -> Recorded:
     """Compute and record the errors of a set of images."""
     left = tuple(float(f"{error:.5g}") for error in errors(images)[: MOST + 1].tolist())
     row = Recorded(images.name, len(images), images.note, images.digest, commit(), left)
-    RECORDS.save(list((load() | {row.data_digest: row}).values()))
+    RECORDS.update(lambda rows: list(({r.data_digest: r for r in rows} | {row.data_digest: row}).values()))
     return row

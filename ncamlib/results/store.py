@@ -4,16 +4,16 @@ An experiment has two records. Its `best` run is the one that is shipped. Its `t
 of its table were: only table runs are compared, and a better run never takes the place of one.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 from ncamlib.errors import NcamError
 from ncamlib.experiments import EXPERIMENTS
-from ncamlib.project import Records
+from ncamlib.project import Records, recording, write_atomically
 from ncamlib.results.measurement import BEST, Result
 
 SCHEMA = 2
-TABLE = "table"
 
 
 def _upgrade(row: dict[str, Any]) -> dict[str, Any]:
@@ -33,24 +33,34 @@ RECORDS = Records("results.json", Result, "results", upgrade=_upgrade)
 
 def load(kind: str = BEST) -> dict[str, Result]:
     """Recorded results by experiment, of best or of table runs; empty outside a checkout. NcamError if damaged."""
-    return {row.experiment: row for row in _rows() if row.kind == kind}
+    return {row.experiment: row for row in rows() if row.kind == kind}
 
 
-def _rows() -> list[Result]:
-    head, rows = RECORDS.read()
-    if rows and head.get("schema") not in (1, SCHEMA):
+def rows() -> list[Result]:
+    """All recorded results; none outside a checkout. NcamError if damaged."""
+    head, recorded = RECORDS.read()
+    if recorded and head.get("schema") not in (1, SCHEMA):
         raise NcamError(f"{RECORDS.path} has schema {head.get('schema')}, this ncamlib reads {SCHEMA}")
-    return rows
+    return recorded
+
+
+def with_result(rows: Sequence[Result], result: Result) -> list[Result]:
+    """The rows with one experiment's best or table run added or replaced, in the order of the tables."""
+    known = {(row.experiment, row.kind): row for row in rows}
+    before = known.get((result.experiment, result.kind))
+    if before is not None and before.parts != result.parts:  # another run, not the same measured again
+        result = replace(result, attempts=before.attempts + 1)
+    known[result.experiment, result.kind] = result
+    places = {name: i for i, name in enumerate(EXPERIMENTS)}
+    return sorted(known.values(), key=lambda row: (places.get(row.experiment, len(places)), row.kind))
+
+
+def text(rows: Sequence[Result]) -> bytes:
+    """What the file of these rows holds."""
+    return RECORDS.text(rows, {"schema": SCHEMA}).encode()
 
 
 def record(result: Result) -> None:
     """Add or replace one experiment's best or table run."""
-    rows = {(row.experiment, row.kind): row for row in _rows()}
-    known = rows.get((result.experiment, result.kind))
-    if known is not None and known.parts != result.parts:  # another run, not the same measured again
-        result = replace(result, attempts=known.attempts + 1)
-    rows[result.experiment, result.kind] = result
-    order = list(EXPERIMENTS)
-    places = {name: i for i, name in enumerate(order)}
-    ordered = sorted(rows.values(), key=lambda row: (places.get(row.experiment, len(order)), row.kind))
-    RECORDS.save(ordered, {"schema": SCHEMA})
+    with recording():
+        write_atomically(RECORDS.path, text(with_result(rows(), result)))

@@ -12,7 +12,7 @@ from ncamlib.errors import NcamError
 from ncamlib.experiments import CHAPTERS, EXPERIMENTS
 from ncamlib.project import write_atomically
 from ncamlib.results import pca, store, trials
-from ncamlib.results.measurement import Result
+from ncamlib.results.measurement import BEST, TABLE, Result
 from ncamlib.results.trials import Trial
 
 BEGIN, END = "<!-- results: written by 'ncam list --write', not by hand -->", "<!-- end of results -->"
@@ -21,7 +21,7 @@ OWN = "Models of your own"
 
 def summary() -> list[dict[str, Any]]:
     """One row per experiment, with what the paper reports and what was measured here; models of one's own come last."""
-    best, alike = store.load(store.BEST), store.load(store.TABLE)
+    best, alike = store.load(BEST), store.load(TABLE)
     own = [name for name in best if name not in EXPERIMENTS]
     rows = [_summary(name, EXPERIMENTS[name], best.get(name), alike.get(name)) for name in EXPERIMENTS]
     return rows + [_summary(name, None, best[name], alike.get(name)) for name in own]

@@ -167,5 +167,5 @@ def run(
         about = {key: header[key] for key in ("minutes", "data_digest", "note")}
         about |= {key: header["parts"][-1][key] for key in ("device", "commit")}
         row = Trial(base, label, mse, clean, header["step"], seed=trial.train.seed, **about)
-        RECORDS.save([*load(), row])
+        RECORDS.update(lambda rows, row=row: [*rows, row])
         report(f"{base}, {label}: " + ("diverged" if mse is None else f"MSE {mse:.4f}, clean {clean:.4f}"))

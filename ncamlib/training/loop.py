@@ -18,20 +18,17 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from ncamlib.config import Experiment
+from ncamlib.config import Experiment, to_dict
 from ncamlib.data.images import Images
-from ncamlib.errors import NcamError
+from ncamlib.model import checkpoint
+from ncamlib.project import commit
 from ncamlib.training import schedule
 from ncamlib.training.processes import Ranks, StopRequests, only_one, own_device, ranks, stop_requests
-from ncamlib.training.run import TRAINING_FILE, Run, prepare
+from ncamlib.training.run import TRAINING_FILE, Diverged, Run, prepare
 
 EXPLODED = 1e4  # gradient norm before clipping, or loss, beyond which training has diverged
 SAVE_EVERY = 60.0  # seconds
 AVERAGE_EVERY = 8  # optimiser steps: averaging costs as much memory traffic as a third of an optimiser step
-
-
-class Diverged(NcamError):
-    """The loss or the gradient left all bounds; the last good checkpoint is kept."""
 
 
 @dataclass
@@ -119,11 +116,7 @@ def train_step(feed: Feed, progress: float) -> float:
     run.optimiser.grad_scale = (norm / settings.clip).clamp_min(1)  # the optimiser's own pass divides by it
     value = ranks.mean(loss.detach())
     if not (value < EXPLODED and norm.item() < EXPLODED):  # also catches NaN
-        raise Diverged(
-            f"training diverged at step {run.step} (loss {value:.3g}, gradient norm {norm.item():.3g}): the last good "
-            "checkpoint is kept; resume from it with a lower learning rate, for instance "
-            f"--learning-rate {settings.learning_rate / 3:.1g}"
-        )
+        raise Diverged(run, f"loss {value:.3g}, gradient norm {norm.item():.3g}")
     for group in run.optimiser.param_groups:
         group["lr"] = schedule.learning_rate(run.experiment, run.step, progress)
     run.optimiser.step()
@@ -142,16 +135,29 @@ def average(run: Run) -> None:
 
 
 def begin(
-    experiment: Experiment, images: Images, out: Path, device: torch.device, warm_start: Path | None, main: bool
+    experiment: Experiment, images: Images, out: Path, device: torch.device, warm_start: Path | None, group: Ranks
 ) -> Run:
-    """The run in the folder `out` if there is one, else a new one, from the weights of `warm_start` if given."""
-    run = prepare(experiment, images, device)
-    if (out / TRAINING_FILE).exists():
-        changes = run.resume(out / TRAINING_FILE)
-        if changes and main:
-            print(f"continuing from step {run.step} with other settings: {', '.join(changes)}", file=sys.stderr)
-    elif warm_start is not None:
-        run.warm_start(warm_start)
+    """The run in the folder `out` if there is one, else a new one, from the weights of `warm_start` if given.
+
+    What there is to go on from is what the first process finds: it reads it, and tells the others.
+    """
+    run, file = prepare(experiment, images, device), out / TRAINING_FILE
+    read = None
+    if group.main:
+        if file.exists():
+            read = checkpoint.read(file, "training")
+        elif warm_start is not None:
+            read = checkpoint.load_model(warm_start)
+    read = group.told(read)
+    if read is None:
+        return run
+    content, header = read
+    if isinstance(content, nn.Module):
+        run.warm_start(warm_start, content, header)
+        return run
+    changes = run.resume(file, content, header)
+    if changes and group.main:
+        print(f"continuing from step {run.step} with other settings: {', '.join(changes)}", file=sys.stderr)
     return run
 
 
@@ -175,12 +181,15 @@ def train(
     with contextlib.ExitStack() as stack:
         group, asked = stack.enter_context(ranks(device)), stack.enter_context(stop_requests())
         group.divide(experiment.train.batch)
+        group.require_alike(
+            {"settings": to_dict(experiment), "images": images.digest, "time budget": time_budget, "commit": commit()}
+        )
         if group.main:
             stack.enter_context(only_one(out))
 
         # Prepare: the run, and what it is fed.
         budget = Budget(experiment, time_budget)
-        run = begin(experiment, images, out, device, warm_start, group.main)
+        run = begin(experiment, images, out, device, warm_start, group)
         budget.spent, first = run.seconds, run.step
         feed = Feed(run, group, images.pixels.to(device))
         feed.arrange(budget.spent / time_budget if time_budget else schedule.progress(experiment, run.step))

@@ -7,16 +7,13 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.distributed as dist
 
 from ncamlib.errors import NcamError
-
-try:
-    import fcntl
-except ImportError:  # Windows has no such locks: there nobody minds a second training in a folder
-    fcntl = None
+from ncamlib.project import Busy, locked
 
 LOCK = ".lock"
 STOPS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
@@ -47,6 +44,27 @@ class Ranks:
         """The process's part of the global batch."""
         size = batch // self.world
         return slice(self.rank * size, (self.rank + 1) * size)
+
+    def require_alike(self, facts: dict[str, Any]) -> None:
+        """NcamError, in all processes, unless all were started with the same facts; the first one says it."""
+        if self.world == 1:
+            return
+        everyone: list[Any] = [None] * self.world
+        dist.all_gather_object(everyone, facts)
+        for rank, others in enumerate(everyone):
+            for name, value in everyone[0].items():
+                if others[name] != value:
+                    if not self.main:
+                        raise SystemExit(2)
+                    raise NcamError(f"process {rank} has other {name} than the first: start all of them alike")
+
+    def told(self, value: Any) -> Any:
+        """What the first process has, in all of them."""
+        if self.world == 1:
+            return value
+        told = [value]
+        dist.broadcast_object_list(told, 0, device=torch.device("cpu"))
+        return told[0]
 
     def mean(self, value: torch.Tensor) -> float:
         """The mean of a scalar tensor over all processes."""
@@ -79,9 +97,12 @@ def ranks(device: torch.device) -> Iterator[Ranks]:
     if "RANK" not in os.environ:
         yield Ranks()
         return
+    for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_PORT"):
+        if not os.environ.get(name, "").isdigit():
+            raise NcamError(f"RANK is set, but {name} is not a number: start several processes with torchrun")
     joined = not dist.is_initialized()
     if joined:
-        dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+        dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo")
     try:
         yield Ranks(dist.get_rank(), dist.get_world_size())
     finally:
@@ -130,23 +151,18 @@ def stop_requests() -> Iterator[StopRequests]:
 @contextlib.contextmanager
 def only_one(folder: Path) -> Iterator[None]:
     """Hold a folder against other processes; InUse if one has it. The system frees it when its holder dies."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        handle = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
-    except OSError as error:
-        raise NcamError(f"cannot write into {folder} ({error.strerror}): choose another folder") from error
-    try:
+    with contextlib.ExitStack() as stack:
         try:
-            if fcntl is not None:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            folder.mkdir(parents=True, exist_ok=True)
+            handle = stack.enter_context(locked(folder / LOCK))
+            os.ftruncate(handle, 0)
+            os.pwrite(handle, str(os.getpid()).encode(), 0)
+        except Busy as error:
+            pid = (folder / LOCK).read_text(errors="replace").strip() or "unknown"
+            raise InUse(f"process {pid} trains in {folder}: wait for it, or choose another --out") from error
         except OSError as error:
-            holder = os.pread(handle, 20, 0).decode(errors="replace").strip() or "unknown"
-            raise InUse(f"process {holder} trains in {folder}: wait for it, or choose another --out") from error
-        os.ftruncate(handle, 0)
-        os.pwrite(handle, str(os.getpid()).encode(), 0)
+            raise NcamError(f"cannot write into {folder} ({error.strerror}): choose another folder") from error
         yield
-    finally:
-        os.close(handle)
 
 
 def holder(folder: Path) -> int | None:

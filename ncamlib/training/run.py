@@ -28,6 +28,17 @@ TRAINING_FILE, MODEL_FILE = "training.safetensors", "model.safetensors"
 SAMPLE = 2048  # how many images the data-dependent initialisation looks at
 
 
+class Diverged(NcamError):
+    """The loss, the gradient or the weights left all bounds; the last good checkpoint is kept."""
+
+    def __init__(self, run: "Run", what: str = "weights that are not finite"):
+        rate = run.experiment.train.learning_rate
+        super().__init__(
+            f"training diverged at step {run.step} ({what}): the last good checkpoint is kept; resume from it with a "
+            f"lower learning rate, for instance --learning-rate {rate / 3:.1g}"
+        )
+
+
 @functools.lru_cache(maxsize=4)
 def _order(images: int, seed: int, epoch: int) -> Tensor:
     """The order in which an epoch shows the images: (N,) int64."""
@@ -89,7 +100,11 @@ class Run:
         return orders[begin : begin + batch].to(self.generator.device)
 
     def save(self, folder: Path) -> None:
-        """Write the training checkpoint and the half-precision model."""
+        """Write the training checkpoint and the half-precision model. Diverged, and nothing is written, for weights
+        that are not finite.
+        """
+        if not all(parameter.isfinite().all() for parameter in self.model.parameters()):
+            raise Diverged(self)
         tensors = {f"model.{k}": v for k, v in self.model.state_dict().items()}
         if self.average is not None:
             tensors |= {f"average.{k}": v for k, v in self.average.state_dict().items()}
@@ -103,15 +118,21 @@ class Run:
         checkpoint.save_model(folder / MODEL_FILE, self.average or self.model, self.header())
         self.saved = time.monotonic()
 
-    def resume(self, path: Path) -> list[str]:
-        """Continue from a training checkpoint; NcamError if it holds another model or was trained on other images.
+    def resume(self, path: Path, tensors: dict[str, Tensor], header: dict[str, Any]) -> list[str]:
+        """Continue from a training checkpoint, read from `path`.
 
-        Returns the training settings that have changed since, in words: a lower learning rate
-        after a divergence, or more steps.
+        NcamError if it holds another model, was trained on other images, or lacks a part. Returns the training settings
+        that have changed since, in words: a lower learning rate after a divergence, or more steps.
         """
-        tensors, header = checkpoint.read(path, "training")
         settings = header["experiment"]
-        if from_dict(ModelConfig, settings["model"]) != self.experiment.model:
+        try:
+            count = header["own_steps"], header["seen"], header["seconds"], header["parts"][-1]
+            self.step, self.seen, self.seconds, _ = count
+            self.losses, generator = tensors["losses"].tolist(), tensors["generator"]
+            before = settings["train"]
+        except (KeyError, IndexError) as error:
+            raise NcamError(f"{path} lacks a part ({error}): remove it to start afresh") from error
+        if from_dict(ModelConfig, settings.get("model", {})) != self.experiment.model:
             raise NcamError(f"{path} holds another model than '{self.experiment.name}': use another --out")
         if header["data_digest"] != self.images.digest:
             raise NcamError(f"{path} was trained on other images than '{self.images.name}': use another --out")
@@ -124,21 +145,23 @@ class Run:
             checkpoint.load_state(self.average, part("average.") or part("model."), path)
         state = self.optimiser.state_dict()
         moments = part("optimiser.")
-        for i, (name, _) in enumerate(self.model.named_parameters()):
+        for i, (name, parameter) in enumerate(self.model.named_parameters()):
             keys = ("step", "exp_avg", "exp_avg_sq")
-            state["state"][i] = {key: moments[f"{name}.{key}"] for key in keys if f"{name}.{key}" in moments}
+            known = {key: moments[f"{name}.{key}"] for key in keys if f"{name}.{key}" in moments}
+            if len(known) not in (0, 3) or {moment.shape for moment in known.values()} - {(), parameter.shape}:
+                raise NcamError(f"the moments of {name} in {path} do not fit: remove it to start afresh")
+            state["state"][i] = known
         self.optimiser.load_state_dict(state)
-        self.generator.set_state(tensors["generator"])
-        self.losses = tensors["losses"].tolist()
+        try:
+            self.generator.set_state(generator)
+        except (RuntimeError, TypeError) as error:
+            raise NcamError(f"{path} comes from another kind of device: remove it to start afresh") from error
         self.earlier = header["parts"][:-1]
-        self.step, self.seconds = header.get("own_steps", header["step"]), header["seconds"]
-        self.seen = header["seen"]
-        before, now = settings["train"], json.loads(json.dumps(to_dict(self.experiment.train)))
+        now = json.loads(json.dumps(to_dict(self.experiment.train)))
         return [f"{name} {before.get(name)} -> {now[name]}" for name in now if now[name] != before.get(name)]
 
-    def warm_start(self, path: Path) -> None:
-        """Take the weights of a saved model of the same kind; the training that made them counts as earlier."""
-        model, header = checkpoint.load_model(path, self.model.device)
+    def warm_start(self, path: Path, model: Model, header: dict[str, Any]) -> None:
+        """Take the weights of a saved model of the same kind, read from `path`; its training counts as earlier."""
         if model.config != self.experiment.model or header["data_digest"] != self.images.digest:
             raise NcamError(f"{path} holds another model or other images than '{self.experiment.name}': start afresh")
         if isinstance(model, Coded) and model.encoder is None:
