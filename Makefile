@@ -8,7 +8,7 @@ BOOK := _build/html/index.html
 NPM := $(shell command -v npm 2>/dev/null)
 CPP := ncamlib/kernels/rollout.cpp ncamlib/live/automaton.cpp
 
-.PHONY: book test lint results clean
+.PHONY: book test lint results torture clean
 
 book: $(BIN)/ready
 	@$(BIN)/python book/_ext/stale.py $(CACHE)
@@ -35,7 +35,7 @@ results: $(BIN)/ready
 
 $(BIN)/ready: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; \
-	  sys.exit(None if (3, 10) <= v <= (3, 13) else "Python 3.10 to 3.13 is needed, this is %d.%d: make PYTHON=python3.12" % v)'
+	  sys.exit(None if (3, 10) <= v <= (3, 14) else "Python 3.10 to 3.14 is needed, this is %d.%d: make PYTHON=python3.12" % v)'
 	@$(PYTHON) -m venv .venv || { echo "Python's venv is missing: on Debian and Ubuntu, apt install python3-venv"; exit 1; }
 	$(PIP) -e '.[book,test]'
 	@touch $@

@@ -12,8 +12,14 @@ BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
 
 def pick_device(name: str = "auto") -> torch.device:
-    """'auto', 'cpu' or 'cuda' -> device; NcamError for 'cuda' where there is none."""
-    choice("device", name, ("auto", "cpu", "cuda"))
+    """'auto', 'cpu', 'cuda' or 'mps' -> device; NcamError for one that is not here. 'auto' is CUDA, or the CPU: on an
+    Apple GPU ('mps') the plain PyTorch backend computes.
+    """
+    choice("device", name, ("auto", "cpu", "cuda", "mps"))
+    if name == "mps":
+        if not torch.backends.mps.is_available():
+            raise NcamError("there is no Apple GPU here: use --device cpu")
+        return torch.device("mps")
     if name == "cuda" and not torch.cuda.is_available():
         raise NcamError("there is no CUDA device here (or torch is a CPU build): use --device cpu")
     return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")

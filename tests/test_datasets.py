@@ -1,18 +1,24 @@
 """The images: sizes of the subsets, premultiplication, pictures of one's own, broken input."""
 
+import errno
 import io
 import os
+import pickle
+import random
 import shutil
+import struct
 import tarfile
+from pathlib import Path
 
 import numpy as np
 import pytest
+import requests
 import torch
 from PIL import Image
 
 from ncamlib import data
 from ncamlib.data import noto, sprites
-from ncamlib.data.cifar import CIFAR10_CLASSES
+from ncamlib.data.cifar import CIFAR10_CLASSES, CIFAR10_SOURCES
 from ncamlib.errors import NcamError
 
 SIZES = {"chars": 96, "emos": 103, "heads": 858, "variety": 684, "full": 2948, "heldout": 606}
@@ -242,33 +248,208 @@ def test_rgb_over_white():
     assert data.over_white(rgb) is rgb
 
 
-def test_cifar10_archive(tmp_path, monkeypatch):
+RECORDS = np.random.default_rng(0).integers(0, 256, (60, 3073), np.uint8)  # of six batches; a label comes first
+RECORDS[:, 0] %= 10
+BATCHES = [*(f"data_batch_{i}" for i in range(1, 6)), "test_batch"]
+
+
+def binary(records) -> bytes:
     """The binary archive's layout: one label byte, then 3 x 32 x 32 bytes, channel by channel."""
-    rng = np.random.default_rng(0)
-    records = rng.integers(0, 256, (50, 3073), np.uint8)
-    records[:, 0] %= 10
-    archive = tmp_path / "cifar.tar.gz"
-    with tarfile.open(archive, "w:gz") as tar:
-        for i in range(5):
-            content = records[10 * i : 10 * i + 10].tobytes()
-            member = tarfile.TarInfo(f"cifar-10-batches-bin/data_batch_{i + 1}.bin")
+    return records.tobytes()
+
+
+def pickled(records) -> bytes:
+    """As a Python of today would write the Python archive."""
+    return pickle.dumps({b"labels": records[:, 0].tolist(), b"data": records[:, 1:]}, protocol=2)
+
+
+def pickled_long_ago(records) -> bytes:
+    """As the Python of the time wrote it: byte strings, the array built by a function that must not be called."""
+
+    def text(content: bytes) -> bytes:
+        return b"T" + struct.pack("<I", len(content)) + content
+
+    labels = b"".join(b"K" + bytes([label]) for label in records[:, 0].tolist())
+    state = b"K\x01" + b"K\x0aM\x00\x0c\x86" + text(records[:, 1:].tobytes()) + b"t"
+    data = b"cos\nsystem\n(" + text(b"exit 1") + b"tR(" + state + b"b"
+    return b"\x80\x02}(" + text(b"data") + data + text(b"labels") + b"](" + labels + b"eu."
+
+
+LAYOUTS = {
+    "binary": ("cifar-10-batches-bin", ".bin", binary),
+    "python": ("cifar-10-batches-py", "", pickled),
+    "python 2": ("cifar-10-batches-py", "", pickled_long_ago),
+}
+
+
+@pytest.fixture(params=LAYOUTS)
+def archive(request, tmp_path):
+    """The official archive, in little."""
+    folder, suffix, layout = LAYOUTS[request.param]
+    with tarfile.open(tmp_path / "cifar.tar.gz", "w:gz") as tar:
+        for i, name in enumerate(BATCHES):
+            content = layout(RECORDS[10 * i : 10 * i + 10])
+            member = tarfile.TarInfo(f"{folder}/{name}{suffix}")
             member.size = len(content)
             tar.addfile(member, io.BytesIO(content))
-    monkeypatch.setattr("pooch.retrieve", lambda *_, **__: str(archive))
-    images = data.load("cifar10", 32, 3)
+    return tmp_path / "cifar.tar.gz"
+
+
+@pytest.mark.parametrize("way", ["packed", "unpacked", "folder of batches", "downloaded"])
+def test_cifar10_archives(archive, tmp_path, monkeypatch, way):
+    given = archive
+    if way in ("unpacked", "folder of batches"):
+        with tarfile.open(archive) as tar:
+            tar.extractall(tmp_path / "out", filter="data")
+        given = tmp_path / "out" if way == "unpacked" else next((tmp_path / "out").iterdir())
+    if way == "downloaded":
+        monkeypatch.setattr("pooch.retrieve", lambda *_, **__: str(archive))
+        given = None
+    images = data.load("cifar10", 32, 3, given)
     assert images.pixels.shape == (50, 3, 32, 32)
-    assert images.pixels[7, 1, 2, 3].item() == pytest.approx(records[7, 1 + 1024 + 2 * 32 + 3] / 255)
-    assert images.names[7] == f"{CIFAR10_CLASSES[records[7, 0]]}-7"
+    expected = torch.from_numpy(RECORDS[:50, 1:].reshape(-1, 3, 32, 32)).float() / 255
+    assert torch.equal(images.pixels, expected)
+    assert images.names[7] == f"{CIFAR10_CLASSES[RECORDS[7, 0]]}-7"
+    test = data.load("cifar10-test", 32, 3, given)
+    assert torch.equal(test.pixels, torch.from_numpy(RECORDS[50:, 1:].reshape(-1, 3, 32, 32)).float() / 255)
 
 
-def test_cifar10_trouble_is_said(tmp_path, monkeypatch):
-    (tmp_path / "half.tar.gz").write_bytes(b"\x1f\x8b broken")
-    with pytest.raises(NcamError, match="not the CIFAR-10 binary archive"):
-        data.cifar10(tmp_path / "half.tar.gz")
+def test_damaged_cifar10_archives_are_one_sentence(archive, tmp_path):
+    whole, chance = archive.read_bytes(), random.Random(0)
+    file = tmp_path / "damaged.tar.gz"
+    for _ in range(40):
+        cut = bytearray(whole[: chance.randrange(len(whole))])
+        for _ in range(3):
+            if cut:
+                cut[chance.randrange(len(cut))] = chance.randrange(256)
+        file.write_bytes(cut)
+        with pytest.raises(NcamError, match=r"not the CIFAR-10 binary archive, nor the Python one.*get it again"):
+            data.cifar10(file)
+    with pytest.raises(NcamError, match="nor the Python one"):
+        data.cifar10(tmp_path / "absent")
 
-    def offline(*_, **__):
-        raise ConnectionError
 
-    monkeypatch.setattr("pooch.retrieve", offline)
-    with pytest.raises(NcamError, match=r"could not download CIFAR-10.*--data-dir"):
+def test_more_than_one_source_is_tried(archive, monkeypatch):
+    tried = []
+
+    def first_is_down(url, *_, **__):
+        tried.append(url)
+        if len(tried) == 1:
+            raise requests.ConnectionError
+        return str(archive)
+
+    monkeypatch.setattr("pooch.retrieve", first_is_down)
+    assert len(data.cifar10()) == 50
+    assert tried == list(CIFAR10_SOURCES)
+
+
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        (requests.ConnectionError(), r"could not download CIFAR-10 \(www.cs.toronto.edu: Conn.*network.*--data-dir"),
+        (ConnectionError(), r"could not download CIFAR-10.*check the network"),
+        (ValueError("MD5"), r"could not download CIFAR-10.*another file"),
+        (
+            OSError(errno.ENOSPC, "No space left on device"),
+            r"could not keep CIFAR-10 in .*No space left.*XDG_CACHE_HOME",
+        ),
+        (PermissionError(errno.EACCES, "Permission denied"), r"could not keep CIFAR-10 in .*Permission denied"),
+    ],
+    ids=["offline", "offline too", "another file", "full disk", "no permission"],
+)
+def test_a_fault_of_the_disk_is_not_one_of_the_network(monkeypatch, fault, said):
+    def fail(*_, **__):
+        raise fault
+
+    monkeypatch.setattr("pooch.retrieve", fail)
+    with pytest.raises(NcamError, match=said):
         data.cifar10()
+
+
+@pytest.mark.parametrize(
+    "spelled",
+    [
+        "🦎",
+        " 🦎 ",
+        "🦎\ufe0f",
+        "🦎\ufe0e",
+        "lizard",
+        "Lizard",
+        ":lizard:",
+        "U+1F98E",
+        "u+1f98e",
+        "0x1F98E",
+        "&#x1F98E;",
+    ],
+)
+def test_an_emoji_is_found_however_spelled(spelled):
+    assert data.single(spelled).names == ["lizard"]
+
+
+@pytest.mark.parametrize(
+    ("spelled", "name"),
+    [
+        ("1⃣", "keycap_1"),
+        ("1️⃣", "keycap_1"),
+        ("0031 20e3", "keycap_1"),
+        ("🅰", "A_button_(blood_type)"),
+        ("🅰︎", "A_button_(blood_type)"),
+        ("a button blood type", "A_button_(blood_type)"),
+        ("U+1F468 U+200D U+1F680", "man_astronaut"),
+        ("1f468-200d-1f680", "man_astronaut"),
+        ("\\U0001F468\\u200d\\U0001F680", "man_astronaut"),
+        ("police officer", "police_officer"),
+        ("Police-Officer", "police_officer"),
+        ("#", "number_sign"),
+    ],
+)
+def test_sequences_and_names_are_found_however_spelled(spelled, name):
+    assert data.single(spelled).names == [name]
+
+
+def test_every_emoji_is_found_without_its_selectors():
+    images = data.emoji("full", 16)
+    for name, emoji in zip(images.names, images.emoji, strict=True):
+        bare = emoji.replace("\ufe0f", "")
+        assert images.names[images.index(bare)] == name
+        assert images.names[images.index(name.replace("_", " ").upper())] == name
+
+
+@pytest.mark.parametrize(
+    ("key", "offered"),
+    [("lizzard", "lizard"), ("police man", "police"), ("🏴‍☠", "skull_and_crossbones"), ("flag: Germany", "flag")],
+)
+def test_suggestions_help(key, offered):
+    with pytest.raises(NcamError, match=f"choose for instance [^()]*{offered}"):
+        data.emoji("full", 16).index(key)
+
+
+def test_without_a_suggestion_there_is_no_noise():
+    with pytest.raises(NcamError, match="of 'full': 'ncam data info --names full' lists all emoji"):
+        data.emoji("full", 16).index("qqqq")
+
+
+def test_names_that_are_not_utf8(tmp_path):
+    folder = os.fsencode(tmp_path) + b"/p\xe4ts"
+    os.mkdir(folder)
+    Image.new("RGB", (16, 16), "red").save(os.fsdecode(folder + b"/l\xf6we.png"))
+    images = data.folder(Path(os.fsdecode(folder)), 16)
+    assert images.names == ["l\\xf6we.png"]
+    assert images.name == "p\\xe4ts"
+    assert len(images.digest) == 64
+
+
+@pytest.mark.parametrize(
+    ("text", "items"),
+    [
+        ("", []),
+        ("a b", ["a", "b"]),
+        ("police officer, cat", ["police officer", "cat"]),
+        ('["🆗","💯"]', ["🆗", "💯"]),
+        ("('a', 'b')", ["a", "b"]),
+        (["a", 3], ["a", "3"]),
+        ("[]", []),
+    ],
+)
+def test_lists_in_strings(text, items):
+    assert data.listed(text) == items

@@ -2,10 +2,10 @@
 
 import warnings
 
-from ncamlib.chapters.parameters import check_parameters
+from ncamlib.chapters.parameters import Several, check_parameters, load_manifold
 from ncamlib.errors import SlowRollouts
 
-__all__ = ["check_parameters"]
+__all__ = ["Several", "check_parameters", "load_manifold"]
 
 # A page shows the same whoever computed it; the chapter on performance says by which backend.
 warnings.filterwarnings("ignore", category=SlowRollouts)

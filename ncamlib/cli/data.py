@@ -60,12 +60,12 @@ def data_verify(font: Font = None) -> None:
 
 @app.command("pca")
 def data_pca(
-    name: Annotated[str, typer.Argument(metavar="DATASET", help="An emoji subset, or cifar10.")],
+    name: Annotated[str, typer.Argument(metavar="DATASET", help="An emoji subset, cifar10 or cifar10-test.")],
     data_dir: DataDir = None,
     record: Annotated[bool, typer.Option("--record", help="Keep it for the tables of the book.")] = False,
 ) -> None:
     """What a linear code leaves of a set of images: the yardstick beside the models' errors."""
-    size, channels = (32, 3) if name == "cifar10" else (64, 4)
+    size, channels = (32, 3) if name.startswith("cifar10") else (64, 4)
     images = data.load(name, size, channels, data_dir)
     left = pca.record(images).errors if record else pca.errors(images).tolist()
     for components in (0, 16, 32, 64, 128, 256, 512, 1024):

@@ -36,6 +36,9 @@ def evaluate(
     fire_rate: FireRate = None,
     steps: GrowthSteps = None,
     seeds: Annotated[int, typer.Option(help="Average over this many draws.", callback=between(1, 1000))] = SEEDS,
+    test: Annotated[
+        bool, typer.Option("--test", help="On images it was not trained on: the held-out emoji, CIFAR-10's test batch.")
+    ] = False,
     record: Annotated[
         bool, typer.Option("--record", help="Record as the experiment's result, with its mutation curve.")
     ] = False,
@@ -50,7 +53,7 @@ def evaluate(
     choose_backend(backend, torch_device)
     file = checkpoint.checkpoint_path(target)
     model, header = checkpoint.load_model(target, torch_device)
-    images = images_of(header, model.config, file.name, data_dir, skip_broken)
+    images = images_of(header, model.config, file.name, data_dir, skip_broken, test)
     if record:
         if (mutation_rate, fire_rate, steps, seeds) != (TEST_MUTATION, None, None, SEEDS):
             raise NcamError("what is recorded is measured under the paper's test conditions: leave the options away")
@@ -86,9 +89,16 @@ def keep(file: Path, images: Images, device: torch.device) -> tuple[Result, Path
     return result, store.RECORDS.path
 
 
-def images_of(header: dict[str, Any], model: Any, file: str, data_dir: Path | None, skip_broken: bool) -> Images:
-    """The images that a model was trained on; says so if those in `data_dir` are others."""
+def images_of(
+    header: dict[str, Any], model: Any, file: str, data_dir: Path | None, skip_broken: bool, test: bool = False
+) -> Images:
+    """The images that a model was trained on, or those to `test` it; says so if those in `data_dir` are others."""
     name = header["images"]
+    if test:
+        other = "cifar10-test" if name == "cifar10" else "heldout"
+        if name != "cifar10" and (name not in data.SUBSETS or data_dir is not None):
+            raise NcamError(f"there are no images to test a model of '{name}' with: give some with --data-dir alone")
+        return data.load(other, model.image_size, model.image_channels, data_dir)
     if data_dir is None and not data.known(name):
         raise NcamError(f"{file} was trained on '{name}': give those pictures with --data-dir FOLDER")
     images = data.load(name, model.image_size, model.image_channels, data_dir, skip_broken)

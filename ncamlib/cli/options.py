@@ -30,9 +30,12 @@ def between(low: float, high: float) -> Any:
     return check
 
 
-Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
 Backend = Annotated[str, typer.Option(help=f"Who computes the rollout: {', '.join(BACKENDS)}.")]
-DataDir = Annotated[Path | None, typer.Option(help="A folder of PNG or JPEG pictures in place of the data set.")]
+DataDir = Annotated[
+    Path | None,
+    typer.Option(help="A folder of pictures in place of the data set, or the archive of CIFAR-10."),
+]
 SkipBroken = Annotated[bool, typer.Option("--skip-broken", help="Skip pictures that cannot be read.")]
 OptimiserSteps = Annotated[
     int | None,

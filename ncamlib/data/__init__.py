@@ -5,7 +5,7 @@ Tensors are float32 in [0, 1]: emoji and folders are RGBA with premultiplied col
 """
 
 from ncamlib.data.cifar import cifar10
-from ncamlib.data.images import Images, evenly
+from ncamlib.data.images import Images, as_text, evenly, listed
 from ncamlib.data.loading import folder, known, load, names
 from ncamlib.data.pictures import IMAGE_SUFFIXES, enlarge, load_image, over_white, save_growth, sheet, to_picture
 from ncamlib.data.sprites import SUBSETS, count, emoji, single
@@ -14,6 +14,7 @@ __all__ = [
     "IMAGE_SUFFIXES",
     "SUBSETS",
     "Images",
+    "as_text",
     "cifar10",
     "count",
     "emoji",
@@ -21,6 +22,7 @@ __all__ = [
     "evenly",
     "folder",
     "known",
+    "listed",
     "load",
     "load_image",
     "names",

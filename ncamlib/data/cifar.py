@@ -1,41 +1,107 @@
-"""CIFAR-10 from its official binary archive: RGB photographs, float32 in [0, 1], (N, 3, 32, 32)."""
+"""CIFAR-10 from its official archives: RGB photographs, float32 in [0, 1], (N, 3, 32, 32)."""
 
+import lzma
+import pickletools
 import tarfile
+import zlib
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import torch
 
+from ncamlib.data.download import download
 from ncamlib.data.images import Images
 from ncamlib.errors import NcamError
 
-CIFAR10_URL = "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz"
+ARCHIVE = "cifar-10-binary.tar.gz"
+CIFAR10_SOURCES = (
+    f"https://www.cs.toronto.edu/~kriz/{ARCHIVE}",
+    f"https://mindspore-website.obs.cn-north-4.myhuaweicloud.com/notebook/datasets/{ARCHIVE}",
+)
 CIFAR10_MD5 = "c32a1d4ab5d03f1284b67883e8d87530"
 CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+FOLDERS = {"cifar-10-batches-bin": ".bin", "cifar-10-batches-py": ""}  # of the two archives: suffix of a batch
+PIXELS = 3 * 32 * 32  # numbers of an image
+MOST_BYTES = 2**26  # of a batch
+BROKEN = (tarfile.TarError, zlib.error, lzma.LZMAError, LookupError, OSError, EOFError, ValueError, OverflowError)
+OTHERWISE = "give the archive, or a folder of the pictures, with --data-dir"
 
 
-def cifar10(archive: Path | None = None) -> Images:
-    """The 50,000 training images of CIFAR-10, (50000, 3, 32, 32), from the official binary archive.
+def cifar10(archive: Path | None = None, test: bool = False) -> Images:
+    """The 50,000 training images of CIFAR-10, (50000, 3, 32, 32), or its 10,000 for `test`.
 
-    Downloads it once (checked by MD5) unless `archive` is given. Members are read in place:
-    nothing is extracted, nothing unpickled.
+    `archive` is the official binary or Python archive, packed or not; without one, the binary one is downloaded once
+    and checked by MD5. Batches are read in place: nothing is extracted, and a pickled one is never unpickled.
     """
     if archive is None:
-        import pooch
-
-        try:
-            archive = Path(pooch.retrieve(CIFAR10_URL, known_hash=f"md5:{CIFAR10_MD5}"))
-        except Exception as error:  # pooch passes on whatever its transport raises
-            raise NcamError(
-                f"could not download CIFAR-10 ({type(error).__name__}): check the network, or give a folder of "
-                "its pictures with --data-dir"
-            ) from error
+        archive = download(CIFAR10_SOURCES, "CIFAR-10", ARCHIVE, f"md5:{CIFAR10_MD5}", OTHERWISE)
+    batches = ["test_batch"] if test else [f"data_batch_{i}" for i in range(1, 6)]
     try:
-        with tarfile.open(archive) as tar:
-            batches = [tar.extractfile(f"cifar-10-batches-bin/data_batch_{i}.bin").read() for i in range(1, 6)]
-    except (tarfile.TarError, KeyError, AttributeError, OSError, EOFError) as error:
-        raise NcamError(f"{archive} is not the CIFAR-10 binary archive: remove it and try again") from error
-    records = np.frombuffer(b"".join(batches), np.uint8).reshape(-1, 3073)
-    names = [f"{CIFAR10_CLASSES[label]}-{i}" for i, label in enumerate(records[:, 0])]
-    pixels = torch.from_numpy(records[:, 1:].reshape(-1, 3, 32, 32).copy()).float() / 255
-    return Images("cifar10", pixels, names)
+        parts = [_batch(content) for content in _contents(archive.expanduser(), batches)]
+    except BROKEN as error:
+        raise NcamError(
+            f"{archive} is not the CIFAR-10 binary archive, nor the Python one, or is damaged: get it again"
+        ) from error
+    labels, pixels = (np.concatenate(column) for column in zip(*parts, strict=True))
+    names = [f"{CIFAR10_CLASSES[label]}-{i}" for i, label in enumerate(labels)]
+    name = "cifar10-test" if test else "cifar10"
+    return Images(name, torch.from_numpy(pixels.reshape(-1, 3, 32, 32)).float() / 255, names)
+
+
+def is_cifar10(path: Path) -> bool:
+    """Whether a path looks like the official archive: a packed file, or a folder with its batches."""
+    path = path.expanduser()
+    return path.is_file() or any((_unpacked(path) / f"data_batch_1{suffix}").is_file() for suffix in FOLDERS.values())
+
+
+def _unpacked(path: Path) -> Path:
+    """Where the batches of an unpacked archive are: in a folder, or in the one inside it."""
+    return next((path / name for name in FOLDERS if (path / name).is_dir()), path)
+
+
+def _contents(archive: Path, batches: list[str]) -> list[bytes]:
+    """What the files of the batches hold; raises one of BROKEN."""
+    if archive.is_dir():
+        folder = _unpacked(archive)
+        suffix = ".bin" if (folder / f"{batches[0]}.bin").exists() else ""
+        return [_limited((folder / f"{name}{suffix}").open("rb")) for name in batches]
+    with tarfile.open(archive) as tar:
+        members = {member.name.removeprefix("./"): member for member in tar if member.isfile()}
+        names = [[f"{folder}/{name}{suffix}" for name in batches] for folder, suffix in FOLDERS.items()]
+        present = [name for those in names if those[0] in members for name in those]
+        return [_limited(tar.extractfile(members[name])) for name in present]
+
+
+def _limited(file: IO[bytes]) -> bytes:
+    with file:
+        content = file.read(MOST_BYTES + 1)
+    if len(content) > MOST_BYTES:
+        raise ValueError("a batch is too large")
+    return content
+
+
+def _batch(content: bytes) -> tuple[np.ndarray, np.ndarray]:
+    """Labels (N,) and pixels (N, 3072) of a batch, in uint8; ValueError for anything else."""
+    if len(content) % (1 + PIXELS) == 0:
+        records = np.frombuffer(content, np.uint8).reshape(-1, 1 + PIXELS)
+        labels, pixels = records[:, 0], records[:, 1:]
+    else:
+        labels, pixels = _pickled(content)
+    if len(labels) != len(pixels) or labels.max() >= len(CIFAR10_CLASSES):
+        raise ValueError("the labels are damaged")
+    return labels, pixels
+
+
+def _pickled(content: bytes) -> tuple[np.ndarray, np.ndarray]:
+    """A batch of the Python archive, from the operations that would build it; none of them is carried out."""
+    longest, labels, key = "", [], ""
+    for operation, value, _ in pickletools.genops(content):
+        if isinstance(value, str | bytes):
+            text = value if isinstance(value, str) else value.decode("latin-1")
+            longest = max(longest, text, key=len)
+            if text in ("labels", "data", "filenames", "batch_label"):
+                key = text
+        elif key == "labels" and operation.name.startswith("BININT"):
+            labels.append(value)
+    return np.array(labels, np.int64), np.frombuffer(longest.encode("latin-1"), np.uint8).reshape(-1, PIXELS)

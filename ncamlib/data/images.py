@@ -1,8 +1,14 @@
 """A set of images, and what identifies it. N images, C channels, H W pixels."""
 
+import difflib
 import functools
 import hashlib
+import os
+import re
+import unicodedata
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -62,18 +68,75 @@ class Images:
         return Images(self.name, self.pixels[places], [self.names[i] for i in rows], sequences, self.note)
 
     def index(self, key: str) -> int:
-        """Position of an emoji given as itself, its name or its code points; NcamError if absent."""
+        """Position of an emoji given as itself, its name or its code points, however spelled; NcamError if absent.
+
+        Selectors of a style (U+FE0F, U+FE0E), spaces around, colons (":lizard:"), capitals and the separators of words
+        make no difference; code points may be written 1F98E, U+1F98E, \\U0001F98E, 0x1F98E or &#x1F98E;.
+        """
+        key = as_text(key)
         if key in self.names:
             return self.names.index(key)
-        points = "-".join(f"{ord(c):04x}" for c in key) if not key.isascii() or len(key) == 1 else key.lower()
-        for candidate in (points, f"{points}-fe0f", points.replace("-fe0f", "")):
-            if candidate in self.sequences:
-                return self.sequences.index(candidate)
+        for candidates, spelled in ((self.sequences, _plain_sequence(key)), (self.names, _plain_name(key))):
+            plain = _plain_sequence if candidates is self.sequences else _plain_name
+            for i, candidate in enumerate(candidates):
+                if spelled and plain(candidate) == spelled:
+                    return i
         raise NcamError(f"'{key}' is not among the {len(self)} images of '{self.name}': {_suggest(key, self.names)}")
 
 
-def _suggest(key: str, names: list[str]) -> str:
-    import difflib
+SELECTORS = {0xFE0E, 0xFE0F}  # text style, emoji style
+CODE_POINT = re.compile(r"(?:U\+|\\U|\\u|\\u\{|0x|&#x)?([0-9a-f]{2,8})[;}]?", re.IGNORECASE)
 
-    near = [n for n in names if key.lower() in n.lower()][:8] or difflib.get_close_matches(key, names, 8, 0.4)
-    return f"choose for instance {', '.join(near or names[:8])} ('ncam data info --names SUBSET' lists them)"
+
+def as_text(key: str) -> str:
+    """What was typed, where the terminal's encoding was not understood (the C locale): UTF-8 all the same."""
+    try:
+        return os.fsencode(key).decode() if any("\ud800" <= c <= "\udfff" for c in key) else key
+    except UnicodeError:
+        return key.encode(errors="replace").decode()
+
+
+def listed(value: str | Sequence[Any]) -> list[str]:
+    """A list in a string -> its items: separated by commas, where there are any, else by spaces; brackets and quotes
+    around them as in Python or JSON. A list is taken as it is.
+    """
+    if not isinstance(value, str):
+        return [str(item).strip() for item in value]
+    text = as_text(value).strip()
+    if text[:1] + text[-1:] in ("[]", "()"):
+        text = text[1:-1]
+    items = [item.strip().strip("'\"").strip() for item in (text.split(",") if "," in text else text.split())]
+    return [item for item in items if item]
+
+
+@functools.cache
+def _plain_sequence(text: str) -> tuple[int, ...]:
+    """The code points of an emoji, or of what writes them down, without selectors; () for anything else."""
+    text = text.strip()
+    apart = re.sub(r"(?=\\u|&#|u\+)", " ", text, flags=re.IGNORECASE)
+    parts = [CODE_POINT.fullmatch(part) for part in re.split(r"[\s,-]+", apart) if part]
+    if text.isascii() and len(text) > 1:
+        points = [int(part[1], 16) for part in parts if part] if all(parts) else []
+    else:
+        points = [ord(c) for c in text if not c.isspace()]
+    return tuple(point for point in points if point not in SELECTORS)
+
+
+@functools.cache
+def _plain_name(text: str) -> str:
+    """A name without what people spell differently."""
+    text = unicodedata.normalize("NFKC", text).strip().strip(":").casefold()
+    return re.sub(r"[\s_:,.()’'-]+", " ", text).strip()
+
+
+def _suggest(key: str, names: list[str]) -> str:
+    """Names that share a word with what was asked for, or look like it; for an emoji, with its Unicode name."""
+    said = " ".join(unicodedata.name(c, "") for c in key) if key and not key.isascii() else key
+    words = set(_plain_name(said).split()) - {"with", "and", "of", "face", "sign", "symbol", "selector-16", "variation"}
+    ranked = sorted((-len(words & set(_plain_name(name).split())), len(name), name) for name in names)
+    near = [name for shared, _, name in ranked if shared][:8]
+    if not near and len(_plain_name(said)) > 2:
+        near = [name for name in names if _plain_name(said) in _plain_name(name)][:8]
+        near = near or difflib.get_close_matches(_plain_name(said).replace(" ", "_"), names, 4, 0.6)
+    where = "'ncam data info --names full' lists all emoji"
+    return f"choose for instance {', '.join(near)} ({where})" if near else where

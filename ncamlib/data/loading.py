@@ -1,17 +1,20 @@
 """The images of an experiment: a subset of the emoji, one of them, CIFAR-10, or a folder of pictures."""
 
 import functools
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
 
-from ncamlib.data.cifar import cifar10
+from ncamlib.data.cifar import cifar10, is_cifar10
 from ncamlib.data.images import Images
 from ncamlib.data.pictures import IMAGE_SUFFIXES, load_image
 from ncamlib.data.sprites import SUBSETS, emoji, manifest, members, single
 from ncamlib.errors import NcamError, choice
+
+PHOTOGRAPHS = ("cifar10", "cifar10-test")
 
 
 def folder(
@@ -44,13 +47,19 @@ def folder(
             continue
         resized += original != (size, size)
         pixels.append(picture)
-        names.append(file.relative_to(path).as_posix())
+        names.append(_readable(file.relative_to(path)))
     if not pixels:
         raise NcamError(f"no picture in {path} could be read")
     if resized:
         say(f"{resized} of {len(pixels)} pictures in {path} were resized to {size}x{size}")
-    note = f"from the folder {path.name}"
-    return Images(path.name, torch.stack(pixels), names, note=note)
+    name = _readable(Path(path.resolve().name))
+    note = f"from the folder {name}"
+    return Images(name, torch.stack(pixels), names, note=note)
+
+
+def _readable(path: Path) -> str:
+    """A path as text, also one whose name is not in UTF-8."""
+    return os.fsencode(path.as_posix()).decode(errors="backslashreplace")
 
 
 def _of_the_system(file: Path) -> bool:
@@ -58,23 +67,27 @@ def _of_the_system(file: Path) -> bool:
 
 
 def load(name: str, size: int, channels: int = 4, data_dir: Path | None = None, skip_broken: bool = False) -> Images:
-    """The images of an experiment: an emoji subset, one emoji by name, 'cifar10', or the folder `data_dir`."""
+    """The images of an experiment: an emoji subset, one emoji by name, a part of CIFAR-10, or the folder `data_dir`.
+
+    For CIFAR-10, `data_dir` may also be its official archive, packed or not.
+    """
+    photographs = name in PHOTOGRAPHS
+    if photographs and (data_dir is None or is_cifar10(data_dir)):
+        return cifar10(data_dir, test=name == "cifar10-test")
     if data_dir is not None:
         return folder(data_dir, size, channels, skip_broken)
-    if name == "cifar10":
-        return cifar10()
     if any(row["name"] == name for row in manifest()):
         return single(name, size)
-    return emoji(choice("dataset", name, (*SUBSETS, "cifar10")), size)
+    return emoji(choice("dataset", name, (*SUBSETS, *PHOTOGRAPHS)), size)
 
 
 def known(name: str) -> bool:
     """Whether images of this name can be loaded without a folder."""
-    return name in (*SUBSETS, "cifar10") or any(row["name"] == name for row in manifest())
+    return name in (*SUBSETS, *PHOTOGRAPHS) or any(row["name"] == name for row in manifest())
 
 
 def names(name: str) -> list[str]:
     """The names of an emoji subset's images, or of one emoji; none for photographs."""
     if name in SUBSETS:
         return [manifest()[i]["name"] for i in members(name)]
-    return [] if name == "cifar10" else [name]
+    return [] if name in PHOTOGRAPHS else [name]

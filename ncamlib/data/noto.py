@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from ncamlib.data.download import download
 from ncamlib.errors import NcamError
 
 SIZE = 64
@@ -48,15 +49,8 @@ def find_font(path: Path | None = None) -> Path:
 
 def download_font() -> Path:
     """Upstream's tag v2.042 in the user's cache; refused if it is not byte for byte that file."""
-    import pooch
-
-    try:
-        font = Path(pooch.retrieve(FONT_URL, known_hash=None, fname="NotoColorEmoji-2.042.ttf"))
-    except Exception as error:  # pooch passes on whatever its transport raises
-        raise NcamError(
-            f"could not download NotoColorEmoji 2.042 ({type(error).__name__}): install the system's "
-            "package (Debian: fonts-noto-color-emoji) or give a path with --font"
-        ) from error
+    otherwise = "install the system's package (Debian: fonts-noto-color-emoji), or give a path with --font"
+    font = download((FONT_URL,), "NotoColorEmoji 2.042", "NotoColorEmoji-2.042.ttf", None, otherwise)
     if git_blob_hash(font.read_bytes()) != FONT_BLOB:
         font.unlink()
         raise NcamError("the downloaded font is not NotoColorEmoji v2.042; it was removed, try again")

@@ -3,6 +3,7 @@
 The module computes in the reader's browser: a kernel is only asked for the model's file.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,21 +44,21 @@ class LiveManifold(anywidget.AnyWidget):
     def __init__(
         self,
         experiment: str = "chars-dna-syn",
-        first: str = "",
+        first: str | Sequence[str] = "",
         data_dir: Path | str | None = None,
         **traits: Any,
     ):
         """Show an experiment, or a checkpoint file. Raises NcamError.
 
-        `first`: emoji of the instant row, separated by spaces, evenly chosen unless given. `data_dir`: the folder of
-        pictures that a model of one's own was trained on.
+        `first`: emoji of the instant row, a list or separated by spaces, evenly chosen unless given. `data_dir`: the
+        folder of pictures that a model of one's own was trained on.
         """
         loaded, header = checkpoint.load_model(experiment)
         model = growing(loaded, str(experiment))
         images = data.load(
             header["images"], model.config.image_size, model.config.image_channels, data_dir and Path(data_dir)
         )
-        shown_first = [images.index(key) for key in first.split()] or range(
+        shown_first = [images.index(key) for key in data.listed(first)] or range(
             0, len(images), -(-len(images) // SEEDLINGS)
         )
         self._files = {"manifold": assets.pack(model, images), "encoder": assets.pack_encoder(model)}
