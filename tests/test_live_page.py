@@ -2,6 +2,7 @@
 
 import base64
 import functools
+import hashlib
 import http.server
 import threading
 import urllib.parse
@@ -315,11 +316,26 @@ def test_zoom_enlarges_about_the_middle(reader):
     assert reader.page.locator(".ncam .picture").bounding_box() == before
 
 
-def test_another_manifest_is_refused(browser, address):
+@pytest.mark.parametrize(
+    "body",
+    [
+        '{"version": 99, "files": {}}',
+        "no JSON",
+        "[]",
+        "null",
+        '{"version": 1}',
+        '{"version": 1, "files": {"chars-dna-syn-manifold.safetensors": {"bytes": -1, "sha256": 3}}}',
+    ],
+)
+def test_another_manifest_is_refused(browser, address, body):
+    """In a sentence that stays, while what grew goes on growing."""
     opened = Reader(browser, f"{address}/book/live.html")
-    opened.page.route("**/manifest.json", lambda route: route.fulfill(body='{"version": 99, "files": {}}'))
+    opened.page.route("**/manifest.json", lambda route: route.fulfill(body=body))
     opened.page.click(".ncam summary")
     opened.page.wait_for_function("document.querySelector('.ncam .status').textContent.includes('reload the page')")
+    opened.page.wait_for_timeout(2500)
+    assert "another than it knows: reload the page" in opened.status()
+    assert difference(opened.picture(), [255] * 4 * 64 * 64) > 20
     opened.page.close()
 
 
@@ -342,11 +358,63 @@ def test_the_page_is_light_before_the_first_click():
     assert live - plain < 500_000
 
 
-def test_a_damaged_link_is_explained(browser, address):
-    opened = Reader(browser, f"{address}/book/live.html#emoji=%F0%9F%86%98&code=***")
-    opened.page.wait_for_function("document.querySelector('.ncam .status').textContent.includes('damaged')")
+LETTERS = base64.b64encode(bytes(2048)).decode()
+BAD_LINKS = {
+    "emoji=%F0%9F%86%98&code=***": "The DNA in this link is damaged",
+    f"emoji=%F0%9F%86%98&code={LETTERS[:-4]}": "The DNA in this link is damaged",
+    "emoji=nothing_like_it": "“nothing_like_it” is none of the emoji",
+    "emoji=%F0%9F%A7%8C": "is none of the emoji",
+    "emoji=%3Cimg%20src%3Dx%20onerror%3Dalert(1)%3E": "“<img src=x onerror=alert(1)>” is none of the emoji",
+    "emoji=%F0%9F%86%98&mutation=5": "mutation=5 (it must be from 0 to 1)",
+    "mutation=nan": "mutation=nan (it must be from 0 to 1)",
+    "fire=0": "fire=0 (it must be from 0.05 to 1)",
+    "seed=1.5": "seed=1.5 (it must be a whole number from 0 to 4294967295)",
+    "seed=-1&mutation=Infinity": "mutation=Infinity",
+    "mutation=": "mutation= (it must be",
+}
+
+
+@pytest.mark.parametrize("link", BAD_LINKS)
+def test_a_link_that_cannot_be_followed_says_so_and_grows_nothing(browser, address, link):
+    opened = Reader(browser, f"{address}/book/live.html#{link}")
+    said = BAD_LINKS[link]
+    opened.page.wait_for_function(
+        "said => document.querySelector('.ncam .status').textContent.includes(said)", arg=said
+    )
+    opened.page.wait_for_timeout(2500)
+    assert said in opened.status(), "it does not stay"
+    assert opened.picture() == [255] * 4 * 64 * 64, "something grows"
+    # What the reader tries next grows nothing by accident either; an emoji that is chosen does.
+    for action in ("play", "restart", "step"):
+        opened.press(action)
+    opened.slide("fire", 0.9)
+    assert opened.picture() == [255] * 4 * 64 * 64
+    assert said in opened.status()
+    opened.page.click(".ncam .seedlings button >> nth=1")
+    assert difference(opened.grown(), [255] * 4 * 64 * 64) > 10
     assert not opened.errors
     opened.page.close()
+
+
+def test_a_good_link_after_a_bad_one_is_followed(reader):
+    whole = reader.grown()
+    reader.page.evaluate("location.hash = '#mutation=7'")
+    reader.page.wait_for_timeout(500)
+    assert "cannot be followed" in reader.status()
+    assert reader.picture() == [255] * 4 * 64 * 64
+    reader.page.evaluate("location.hash = '#mutation=0'")
+    reader.page.wait_for_timeout(500)
+    assert "cannot be followed" not in reader.status()
+    assert reader.grown() == whole
+
+
+@pytest.mark.parametrize("length", [0, 3, 55, 56, 63, 64, 65, 1000])
+def test_the_digest_without_encryption_is_sha256(reader, length):
+    content = bytes(i * 7 % 256 for i in range(length))
+    script = "async ([source, bytes]) => [...(await import(URL.createObjectURL(new Blob([source], "
+    script += "{ type: 'text/javascript' })))).plainSha256(new Uint8Array(bytes))]"
+    digest = reader.page.evaluate(script, [module.joined("sha256.mjs"), list(content)])
+    assert bytes(digest) == hashlib.sha256(content).digest()
 
 
 def test_dna_can_be_edited_from_the_keyboard(reader):

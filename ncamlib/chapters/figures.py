@@ -76,7 +76,8 @@ def save_figure(figure: Any, name: str, parameters: dict[str, Any]) -> None:
     if Path.cwd() != project_root() / "book":
         return
     path = project_root() / "figures" / name
-    description = json.dumps(parameters, ensure_ascii=False, sort_keys=True, default=str)
+    texts = {k: " ".join(map(str, v)) if isinstance(v, list) else v for k, v in parameters.items()}
+    description = json.dumps(texts, ensure_ascii=False, sort_keys=True, default=str)
     contents = {}
     for suffix, unwanted in ((".png", "Software"), (".svg", "Date")):
         buffer = io.BytesIO()

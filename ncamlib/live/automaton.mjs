@@ -32,9 +32,15 @@ export class Automaton {
     return ((y + 1) * (this.side + 2) + x + 1) * CHANNELS;
   }
 
+  /** A blank grid, without a seed. */
+  clear() {
+    this.state.fill(0);
+    this.time = 0;
+  }
+
   /** A blank grid whose centre has alpha and hidden channels 1. */
   seed() {
-    this.state.fill(0);
+    this.clear();
     this.plant(this.side >> 1, this.side >> 1);
     this.time = 0;
   }

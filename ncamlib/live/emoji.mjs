@@ -17,6 +17,7 @@ export function indexOf(panel, key) {
 /** Grows an emoji of the manifold from its own DNA. */
 export function choose(panel, index) {
   const { emoji, names } = panel.manifold.header;
+  panel.settle();
   panel.own = panel.lettersOf(index);
   panel.name = spaced(names[index]);
   panel.input('mix').value = 0;
@@ -50,6 +51,7 @@ export function startSeedling(panel, i, clicked = true) {
     choose(panel, indexOf(panel, emoji));
     return;
   }
+  panel.settle();
   panel.name = spaced(title);
   if (clicked) {
     panel.asked = { emoji, code: '' };
@@ -67,16 +69,13 @@ export function useCode(panel, code) {
     panel.useLetters(code ? readCode(code, panel.own.length / 4) : panel.ownLetters(), '');
     express(panel);
   } catch {
-    panel.letters = panel.ownLetters();
-    panel.surgery = '';
-    express(panel);
-    panel.say('The DNA in this link is damaged: the emoji grows from its own.');
+    panel.refuse('The DNA in this link is damaged, so nothing grows from it. Choose an emoji to grow.');
   }
 }
 
 function readCode(code, length) {
   const data = toBytes(code);
-  if (data.length !== length) throw new Error('a code of another length');
+  if (data.length !== length) throw new Error(`${data.length} bytes in place of ${length}`);
   return unpackLetters({ shape: [1, length], data }, 0);
 }
 
@@ -91,7 +90,7 @@ export async function loadManifold(panel) {
     });
     panel.post({ type: 'manifold', buffer }, [buffer]);
   } catch (error) {
-    panel.say(error.message);
+    panel.warn(error.message);
     progress.hidden = true;
   }
 }
@@ -102,9 +101,24 @@ export function openManifold(panel, header, letters) {
   panel.find('.load').hidden = true;
   panel.find('.loaded').hidden = false;
   listEmoji(panel);
+  growAsked(panel);
+}
+
+/** Grows the emoji and the DNA that a link or Python asks for, out of the manifold. */
+export function growAsked(panel) {
   const { emoji, code } = panel.asked;
-  choose(panel, Math.max(0, indexOf(panel, emoji)));
+  const index = emoji ? indexOf(panel, emoji) : 0;
+  if (index < 0) {
+    refuseEmoji(panel, emoji);
+    return;
+  }
+  choose(panel, index);
   if (code) useCode(panel, code);
+}
+
+/** Says that the manifold has no such emoji. */
+export function refuseEmoji(panel, emoji) {
+  panel.refuse(`“${emoji.slice(0, 40)}” is none of the emoji that this model grows. Choose one that is.`);
 }
 
 function listEmoji(panel) {

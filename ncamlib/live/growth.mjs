@@ -13,6 +13,7 @@ export function lifetime(panel) {
 
 /** Grows from one pixel with the weights that the worker has. */
 export function grow(panel) {
+  if (panel.waiting) return;
   const { model } = panel;
   panel.post({
     type: 'set',
@@ -62,7 +63,7 @@ export function mutated(panel, letters) {
 
 /** Letters -> weights -> growth; between the letters and the partner's where the slider says so. */
 export function express(panel) {
-  if (!panel.manifold) return;
+  if (!panel.manifold || panel.waiting) return;
   const rule = panel.manifold.header;
   const one = mutated(panel, panel.letters);
   const share = Number(panel.input('mix').value);

@@ -23,16 +23,35 @@
     send() {},
   };
 
-  /** Sets what the link says, and the rest back to how the page began; a link to a heading changes nothing. */
+  // The numbers of a link: its word, the trait, from, to, whether whole.
+  const NUMBERS = [
+    ['mutation', 'mutation_rate', 0, 1, false],
+    ['fire', 'fire_rate', 0.05, 1, false],
+    ['seed', 'seed', 0, 2 ** 32 - 1, true],
+  ];
+
+  /** What is wrong with a number of the link, in words; '' if nothing is. */
+  function wrong(key, text, from, to, whole) {
+    const value = Number(text);
+    if (text.trim() && value >= from && value <= to && (!whole || Number.isInteger(value))) return '';
+    return `${key}=${text.slice(0, 20)} (it must be ${whole ? 'a whole number ' : ''}from ${from} to ${to})`;
+  }
+
+  /** Sets what the link says, and the rest back to how the page began; a link to a heading changes nothing.
+   *  A link that cannot be followed is not followed by half: `complaint` says why. */
   function follow(set) {
     const link = new URLSearchParams(location.hash.slice(1));
-    const numbers = { mutation: 'mutation_rate', fire: 'fire_rate', seed: 'seed' };
-    if (!['emoji', 'code', ...Object.keys(numbers)].some((key) => link.has(key))) return;
-    for (const trait of [...Object.values(numbers), 'code']) set(trait, initial[trait]);
-    for (const [key, trait] of Object.entries(numbers)) {
-      if (link.get(key) && Number.isFinite(Number(link.get(key)))) set(trait, Number(link.get(key)));
+    const given = NUMBERS.filter(([key]) => link.has(key));
+    if (!given.length && !link.has('emoji') && !link.has('code')) return;
+    const faults = given.map(([key, , ...bounds]) => wrong(key, link.get(key), ...bounds)).filter(Boolean);
+    if (faults.length) {
+      set('complaint', `This link cannot be followed: ${faults.join(', ')}. Choose an emoji to grow.`);
+      return;
     }
+    for (const [key, trait] of NUMBERS) set(trait, link.has(key) ? Number(link.get(key)) : initial[trait]);
+    set('code', initial.code);
     for (const key of ['emoji', 'code']) if (link.has(key)) set(key, link.get(key));
+    set('complaint', '');
   }
 
   async function start() {

@@ -1,6 +1,9 @@
 // Fetches the model's files: from beside the page, checked against its manifest, or from a notebook's kernel.
 
+import { sha256Of } from './sha256.mjs';
+
 const VERSION = 1; // of manifest.json, which lists the files with size and digest
+const MOST_BYTES = 2 ** 28; // of a file
 
 /** The bytes of one file, 'manifold' (decoder and letters) or 'encoder'; progress(share) hears how it goes. */
 export async function loadFile(model, file, progress) {
@@ -41,9 +44,11 @@ async function get(address, options) {
 
 /** Size and digest of a file, out of the manifest beside it. */
 async function described(place) {
-  const manifest = await (await get(new URL('manifest.json', place), { cache: 'no-cache' })).json();
-  const known = manifest.version === VERSION && manifest.files[place.pathname.split('/').at(-1)];
-  if (known) return known;
+  const answer = await get(new URL('manifest.json', place), { cache: 'no-cache' });
+  const manifest = await answer.json().catch(() => null);
+  const known = manifest?.version === VERSION && manifest.files?.[place.pathname.split('/').at(-1)];
+  const { bytes, sha256 } = known || {};
+  if (bytes > 0 && bytes <= MOST_BYTES && /^[0-9a-f]{64}$/.test(sha256)) return known;
   throw new Error('The manifold beside this page is another than it knows: reload the page.');
 }
 
@@ -51,6 +56,7 @@ async function readAll(reader, total, progress) {
   const out = new Uint8Array(total);
   for (let at = 0; ; ) {
     const { done, value } = await reader.read();
+    if (done && at < total) throw new Error('The manifold is shorter than it should be: reload the page.');
     if (done) return out;
     if (at + value.length > total) throw new Error('The manifold is larger than it should be: reload the page.');
     out.set(value, at);
@@ -60,8 +66,5 @@ async function readAll(reader, total, progress) {
 }
 
 async function check(data, sha256) {
-  if (!globalThis.crypto?.subtle) return; // browsers have it on safe connections only
-  const digest = new Uint8Array(await crypto.subtle.digest('SHA-256', data));
-  const found = [...digest].map((byte) => byte.toString(16).padStart(2, '0')).join('');
-  if (found !== sha256) throw new Error('The manifold is damaged: reload the page to load it again.');
+  if ((await sha256Of(data)) !== sha256) throw new Error('The manifold is damaged: reload the page to load it again.');
 }

@@ -14,6 +14,8 @@ export class Panel {
   image = null; // a picture of the reader's own
   encoder = null; // the encoder's file, once sent to the worker
   visible = true; // whether the panel is on the screen
+  waiting = false; // nothing grows until the reader chooses, or what was asked for is loaded
+  kept = ''; // a sentence that stays until then
   epoch = 0; // counts growths: a 'done' of an older one comes too late
 
   constructor(model, root, worker) {
@@ -45,9 +47,35 @@ export class Panel {
     return Number(this.input('side').value);
   }
 
-  /** Tells the reader something. */
+  /** Tells the reader something, unless something more important stands there. */
   say(sentence) {
+    if (!this.kept) this.find('.status').textContent = sentence;
+  }
+
+  /** Tells the reader something that stays. */
+  warn(sentence) {
+    this.kept = sentence;
     this.find('.status').textContent = sentence;
+  }
+
+  /** Grows nothing for now. */
+  wait() {
+    this.waiting = true;
+    this.epoch++;
+    this.post({ type: 'clear' });
+    this.set('playing', false);
+  }
+
+  /** Says why what was asked for cannot grow; nothing else grows in its place. */
+  refuse(sentence) {
+    this.wait();
+    this.warn(sentence);
+  }
+
+  /** The reader has chosen, or what was asked for is there. */
+  settle() {
+    this.waiting = false;
+    this.kept = '';
   }
 
   /** Tells the worker something; `transfer` lists the buffers that go over to it. */

@@ -51,6 +51,7 @@ export function encodePicture(panel) {
 
 /** Grows the picture from the letters that the worker has written. */
 export function adoptPicture(panel, letters) {
+  panel.settle();
   panel.own = letters;
   panel.name = 'your picture';
   panel.input('mix').value = 0;

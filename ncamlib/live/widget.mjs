@@ -6,11 +6,13 @@ import { CONTROLS, fillControls, SLIDERS, STYLE, showValues } from './controls.m
 import { clean, cross, inject } from './crossing.mjs';
 import {
   choose,
+  growAsked,
   indexOf,
   listenToList,
   listSeedlings,
   loadManifold,
   openManifold,
+  refuseEmoji,
   search,
   startSeedling,
   useCode,
@@ -103,11 +105,12 @@ const TRAITS = {
   emoji(panel, wanted) {
     if (!panel.manifold) {
       panel.asked = { emoji: wanted, code: '' };
-      if (wanted !== panel.seedlings[panel.seedling].emoji) loadManifold(panel);
+      if (wanted !== panel.seedlings[panel.seedling].emoji) fetchAsked(panel);
       return;
     }
     const index = indexOf(panel, wanted);
-    if (index >= 0 && spaced(panel.manifold.header.names[index]) !== panel.name) choose(panel, index);
+    if (index < 0) refuseEmoji(panel, wanted);
+    else if (spaced(panel.manifold.header.names[index]) !== panel.name) choose(panel, index);
   },
   code(panel, code) {
     if (panel.manifold) {
@@ -115,7 +118,11 @@ const TRAITS = {
       return;
     }
     panel.asked.code = code;
-    if (code) loadManifold(panel);
+    if (code) fetchAsked(panel);
+  },
+  complaint(panel, sentence) {
+    if (sentence) panel.refuse(sentence);
+    else if (panel.kept) begin(panel, true);
   },
 };
 
@@ -179,14 +186,30 @@ function listen(panel, stage) {
   listenToList(panel);
 }
 
-/** Grows the first emoji: of the instant row if what is asked for is there, else while the manifold is loaded. */
-function begin(panel) {
-  const { asked, model } = panel;
-  const playing = model.get('playing');
-  const first = panel.seedlings.findIndex(({ emoji, title }) => [emoji, title].includes(asked.emoji));
-  startSeedling(panel, Math.max(0, first), false);
-  if (!playing) play(panel, false);
-  if (asked.code || (first < 0 && asked.emoji) || model.get('mutation_rate') > 0) loadManifold(panel);
+/** Loads the manifold for what the instant row does not have; nothing grows meanwhile. */
+function fetchAsked(panel) {
+  panel.wait();
+  panel.say('Loading all emoji…');
+  loadManifold(panel);
+}
+
+/** Grows what is asked for: at once if it is in the instant row, else when the manifold is loaded. */
+function begin(panel, playing) {
+  const { model } = panel;
+  panel.settle();
+  panel.asked = { emoji: model.get('emoji'), code: model.get('code') };
+  if (model.get('complaint')) panel.refuse(model.get('complaint'));
+  else if (panel.manifold) growAsked(panel);
+  else {
+    const wanted = panel.asked.emoji || panel.seedlings[0].emoji;
+    const first = panel.seedlings.findIndex(({ emoji, title }) => [emoji, title].includes(wanted));
+    if (first < 0 || panel.asked.code) fetchAsked(panel);
+    else {
+      startSeedling(panel, first, false);
+      if (!playing) play(panel, false);
+      if (model.get('mutation_rate') > 0) loadManifold(panel);
+    }
+  }
 }
 
 /** Puts a live panel into an element; returns what takes it away again. */
@@ -202,7 +225,7 @@ function render({ model, el }) {
   fillControls(panel);
   listSeedlings(panel);
   showValues(panel);
-  begin(panel);
+  begin(panel, model.get('playing'));
   stage.run();
   return () => {
     stage.stop();

@@ -123,15 +123,20 @@ const handlers = {
     setEnd(values);
     if ('side' in values) useGrid(values.side);
     if ('playing' in values && values.playing !== pace.playing) {
-      pace.playing = values.playing;
+      pace.playing = values.playing && life.rule !== null;
       if (pace.playing) wake();
     }
   },
   restart() {
     life.automaton.seed();
   },
+  clear() {
+    pace.playing = false;
+    life.rule = null; // nothing to step by
+    life.automaton.clear();
+  },
   step({ n }) {
-    life.automaton.step(life.rule, pace.fireRate, pace.seed, n);
+    if (life.rule) life.automaton.step(life.rule, pace.fireRate, pace.seed, n);
   },
   wound({ x, y, radius }) {
     life.automaton.wound(x, y, radius);
