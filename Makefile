@@ -8,7 +8,7 @@ BOOK := _build/html/index.html
 NPM := $(shell command -v npm 2>/dev/null)
 CPP := ncamlib/kernels/rollout.cpp ncamlib/live/automaton.cpp
 
-.PHONY: book test lint results torture clean
+.PHONY: book test test-without-compiler lint results torture clean
 
 book: $(BIN)/ready
 	@$(BIN)/python book/_ext/stale.py $(CACHE)
@@ -24,6 +24,16 @@ lint: $(BIN)/ready $(if $(NPM),node_modules/ready)
 	$(BIN)/ruff format --check .
 	$(BIN)/clang-format --dry-run --Werror $(CPP)
 	$(if $(NPM),node_modules/.bin/biome ci --error-on-warnings,@echo "npm is not installed: JavaScript is not checked")
+
+# What differs on a machine without a C++ compiler: the kernels, the commands, chapters.
+WITHOUT_COMPILER := $(BIN)/python tests/without_compiler.py $(BIN)/python -m pytest
+test-without-compiler: $(BIN)/ready
+	$(WITHOUT_COMPILER) tests/test_kernels.py tests/test_cli.py tests/test_model.py tests/test_sliders.py
+	$(WITHOUT_COMPILER) -p no:cacheprovider -W default --nbval-lax --nbval-current-env book/05_ablation.ipynb
+
+# Thousands of kills, damaged files and bad values; what was withstood is recorded and shown in the book. An hour.
+torture: $(BIN)/ready
+	$(BIN)/python -m pytest tests/test_torture.py --torture
 
 # Measure the shipped checkpoints and PCA again (photographs, which are not here, excepted) and write the tables.
 results: $(BIN)/ready

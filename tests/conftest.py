@@ -1,8 +1,6 @@
 """Rules for all tests: the same examples on every run, a short initial fit of the DNA code."""
 
 import os
-import tempfile
-from pathlib import Path
 
 import pytest
 import torch
@@ -17,29 +15,20 @@ settings.register_profile("repeatable", derandomize=True)
 settings.load_profile("repeatable")
 
 
-COMPILERS = ("g++", "gcc", "c++", "cc", "clang", "clang++")
-
-
 def pytest_addoption(parser):
-    parser.addoption("--no-compiler", action="store_true", help="run as on a machine without a C++ compiler")
+    parser.addoption("--torture", action="store_true", help="all of the attacks of test_torture.py, recorded")
 
 
-def pytest_configure(config):
-    """Take the compilers off the path, and the kernels out of the cache, for this process and all that it starts."""
-    if not config.getoption("--no-compiler"):
-        return
-    folder = Path(config.stash.setdefault(FOLDER, tempfile.TemporaryDirectory()).name)
-    (folder / "bin").mkdir()
-    for place in os.get_exec_path():
-        for program in Path(place).iterdir() if Path(place).is_dir() else ():
-            link = folder / "bin" / program.name
-            if not program.name.startswith(COMPILERS) and not link.is_symlink():
-                link.symlink_to(program)
-    os.environ |= {"PATH": str(folder / "bin"), "XDG_CACHE_HOME": str(folder / "cache")}
-    os.environ.pop("CXX", None)
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item):
+    """Let fixtures know whether the test passed: what is recorded of an attack was withstood."""
+    report = yield
+    if report.when == "call":
+        item.stash[PASSED] = report.passed
+    return report
 
 
-FOLDER = pytest.StashKey[tempfile.TemporaryDirectory]()
+PASSED = pytest.StashKey[bool]()
 
 
 @pytest.fixture(autouse=True)

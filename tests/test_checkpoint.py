@@ -114,6 +114,16 @@ def test_a_changed_byte_is_noticed(tmp_path, model):
             checkpoint.load_model(file)
 
 
+def test_what_was_read_stays_when_the_file_is_written_over(tmp_path, model):
+    file = tmp_path / "model.safetensors"
+    checkpoint.save_model(file, model, {})
+    tensors, _ = checkpoint.read(file, "model")
+    before = {name: tensor.clone() for name, tensor in tensors.items()}
+    with open(file, "r+b") as opened:
+        opened.write(bytes(file.stat().st_size))
+    assert all(torch.equal(tensors[name], before[name]) for name in before)
+
+
 def test_shipped_checkpoints_are_as_they_were_committed():
     """Each carries a digest, or is listed beside the others; sha256sum can check the list."""
     lines = (SHIPPED / checkpoint.SUMS).read_text().splitlines()

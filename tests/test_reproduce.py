@@ -19,7 +19,7 @@ from ncamlib.experiments import EXPERIMENTS
 from ncamlib.model import checkpoint
 from ncamlib.results import BEST, TABLE, measure_all, merge, reproduce, store
 from ncamlib.training import TRAINING_FILE
-from ncamlib.training.processes import LOCK, holder, only_one
+from ncamlib.training.processes import HOLDER, holder, only_one
 
 ROOT = Path(__file__).resolve().parent.parent
 CPU = torch.device("cpu")
@@ -303,7 +303,7 @@ def test_several_processes_share_a_queue(tmp_path, chosen, checkout):
 def test_a_lock_whose_holder_is_gone_is_no_obstacle(tmp_path, chosen, checkout):
     folder = tmp_path / NAMES[0]
     folder.mkdir()
-    (folder / LOCK).write_text("999999")
+    (folder / HOLDER).write_text("999999")
     assert holder(folder) is None
     assert reproduced(chosen[:1], tmp_path) == []
 

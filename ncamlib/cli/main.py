@@ -16,6 +16,9 @@ from ncamlib.errors import NcamError, SlowRollouts
 from ncamlib.training import Diverged
 from ncamlib.training.processes import Stopped
 
+# What typer raises for an unknown command or option, or a value of another kind; it has no public name for it.
+MISUSED: Any = typer.BadParameter.__mro__[2]
+
 app = typer.Typer(
     help="Neural Cellular Automata Manifold: grow images from a DNA-like code, one pixel at a time.",
     no_args_is_help=True,
@@ -43,6 +46,12 @@ def ended() -> Iterator[None]:
     except NcamError as error:
         say(f"ncam: {error}")
         sys.exit(1 if isinstance(error, Diverged) else 2)
+    except MISUSED as error:
+        if error.format_message():  # without any argument, the help is shown
+            say(f"ncam: {error.format_message().rstrip('.')}; 'ncam --help' lists what there is")
+        sys.exit(2)
+    except (KeyboardInterrupt, typer.Abort):
+        sys.exit(128 + signal.SIGINT)
 
 
 def say(text: str) -> None:
@@ -70,10 +79,7 @@ def main() -> None:
     status: int | str | None = 0
     try:
         with ended():
-            try:
-                app()
-            except SystemExit as out:
-                status = out.code
+            status = app(standalone_mode=False)
         sys.stdout.flush()
     except BrokenPipeError:
         status = 128 + signal.SIGPIPE

@@ -27,6 +27,7 @@ def between(low: float, high: float) -> Any:
                 raise NcamError(f"the {name} is {one:g}: it must be between {low:g} and {high:g}")
         return value
 
+    check.bounds = low, high
     return check
 
 

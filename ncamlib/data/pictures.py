@@ -4,6 +4,7 @@ F frames, N images, C channels, H W pixels. RGBA is premultiplied; pictures are 
 """
 
 import io
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -32,15 +33,7 @@ def load_image(path: Path, size: int, channels: int = 4) -> tuple[Tensor, tuple[
         raise NcamError(f"there is no picture {path}")
     if not path.is_file():
         raise NcamError(f"{path} is not a file: give a picture")
-    try:
-        with Image.open(path) as opened:
-            if opened.width * opened.height > MOST_PIXELS:
-                sides = f"{opened.width}x{opened.height}"
-                raise NcamError(f"{path} has {sides} pixels, more than {MOST_PIXELS:,}: scale it down")
-            upright = ImageOps.exif_transpose(opened)  # cameras store which way is up, and leave the pixels as they are
-            picture = _eight_bits(upright, path).convert("RGBA")
-    except (OSError, SyntaxError, ValueError, MemoryError, Image.DecompressionBombError) as error:
-        raise NcamError(f"{path} is not a picture that can be read ({error}): remove or replace it") from error
+    picture = _opened(path)
     original, side = picture.size, max(picture.size)
     pixels = torch.from_numpy(_square(picture)).permute(2, 0, 1).contiguous()
     if side != size:
@@ -48,6 +41,24 @@ def load_image(path: Path, size: int, channels: int = 4) -> tuple[Tensor, tuple[
         bands = [Image.fromarray(band.numpy()).resize((size, size), method) for band in pixels]
         pixels = torch.from_numpy(np.stack([np.asarray(band) for band in bands])).clamp(0, 1)
     return (pixels if channels == 4 else over_white(pixels)), original
+
+
+def _opened(path: Path) -> Image.Image:
+    """What a file holds, in RGBA, held upright. NcamError if that cannot be read."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of what is odd, but can be read
+            with Image.open(path) as opened:
+                if opened.width * opened.height > MOST_PIXELS:
+                    sides = f"{opened.width}x{opened.height}"
+                    raise NcamError(f"{path} has {sides} pixels, more than {MOST_PIXELS:,}: scale it down")
+                upright = ImageOps.exif_transpose(opened)  # cameras store which way is up, and leave the pixels
+                return _eight_bits(upright, path).convert("RGBA")
+    except NcamError:
+        raise
+    except Exception as error:  # Pillow passes on whatever its readers raise
+        why = " ".join(str(error).split())
+        raise NcamError(f"{path} is not a picture that can be read ({why}): remove or replace it") from error
 
 
 def _eight_bits(picture: Image.Image, path: Path) -> Image.Image:

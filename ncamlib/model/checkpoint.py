@@ -64,7 +64,8 @@ def _open(path: Path, kind: str, tensors: bool) -> tuple[dict[str, Tensor], dict
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             names = file.keys() if tensors else ()
-            loaded = {name: file.get_tensor(name) for name in names}
+            # Cloned: the tensors of an open file change with it, when somebody copies another over it.
+            loaded = {name: file.get_tensor(name).clone() for name in names}
         text = metadata[HEADER]
         header = json.loads(text)
     except (SafetensorError, OSError, ValueError, RecursionError) as error:

@@ -15,7 +15,7 @@ import torch.distributed as dist
 from ncamlib.errors import NcamError
 from ncamlib.project import Busy, locked
 
-LOCK = ".lock"
+HOLDER = ".holder"  # names the process that has locked the folder
 STOPS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
 
@@ -151,25 +151,34 @@ def stop_requests() -> Iterator[StopRequests]:
 @contextlib.contextmanager
 def only_one(folder: Path) -> Iterator[None]:
     """Hold a folder against other processes; InUse if one has it. The system frees it when its holder dies."""
+    note = folder / HOLDER
     with contextlib.ExitStack() as stack:
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            handle = stack.enter_context(locked(folder / LOCK))
-            os.ftruncate(handle, 0)
-            os.pwrite(handle, str(os.getpid()).encode(), 0)
+            stack.enter_context(locked(folder))
+            note.write_text(str(os.getpid()))
         except Busy as error:
-            pid = (folder / LOCK).read_text(errors="replace").strip() or "unknown"
-            raise InUse(f"process {pid} trains in {folder}: wait for it, or choose another --out") from error
+            raise InUse(
+                f"process {_noted(note) or '?'} trains in {folder}: wait for it, or choose another --out"
+            ) from error
         except OSError as error:
             raise NcamError(f"cannot write into {folder} ({error.strerror}): choose another folder") from error
+        stack.callback(note.unlink, missing_ok=True)
         yield
+
+
+def _noted(note: Path) -> int:
+    """Who holds a folder, as it has written down; 0 where that cannot be read."""
+    try:
+        return int(note.read_text())
+    except (OSError, ValueError):
+        return 0
 
 
 def holder(folder: Path) -> int | None:
     """The process that trains in a folder, None if there is none."""
     try:
-        with only_one(folder) if (folder / LOCK).exists() else contextlib.nullcontext():
+        with locked(folder) if folder.is_dir() else contextlib.nullcontext():
             return None
-    except InUse:
-        text = (folder / LOCK).read_text()
-        return int(text) if text.isdigit() else 0
+    except Busy:
+        return _noted(folder / HOLDER)
