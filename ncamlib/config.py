@@ -56,7 +56,7 @@ class ModelConfig:
             raise NcamError(f"fire_rate is {self.fire_rate}: it must be above 0 and at most 1")
         for name, (low, high) in SIZES.items():
             if not low <= getattr(self, name) <= high:
-                raise NcamError(f"{name} is {getattr(self, name)}: it must be from {low} to {high}")
+                raise NcamError(f"{name} is {getattr(self, name)}: it must be at least {low} and at most {high}")
         for block in self.encoder_body:
             choice("encoder block", block, ("cb1", "cb3"))
         if len(self.encoder_body) > SIZES["encoder_fcbs"][1]:

@@ -466,6 +466,17 @@ def test_without_a_compiler_the_reference_serves(fresh_kernel, monkeypatch, tmp_
         select_backend(torch.zeros(1, 16, 8, 8), backend="cpu")
 
 
+def test_a_page_does_not_show_that_a_compiler_is_missing(tmp_path):
+    """A chapter's stderr would be part of its page."""
+    code = (
+        "import torch, ncamlib.chapters; from ncamlib.kernels import select_backend\n"
+        "print(select_backend(torch.zeros(1, 16, 8, 8)))"
+    )
+    environment = os.environ | {"PATH": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path), "CXX": ""}
+    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
+    assert (process.stdout, process.stderr) == ("reference\n", "")
+
+
 def grows_natively() -> bool:
     """Whether the kernel as it is loaded now agrees with the reference."""
     state, weights, leak, masks = case(1, 16, 64, 5, 6, 2)
