@@ -2,7 +2,11 @@
 
 import io
 import json
+import os
+import signal
+import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -304,3 +308,66 @@ def test_numbers_out_of_bounds_are_refused(ncam, shipped, tmp_path, command, opt
     assert err.count("\n") == 1
     assert out == ""
     assert sorted(tmp_path.rglob("*")) == before
+
+
+COMMAND = [sys.executable, "-m", "ncamlib.cli"]
+LISTS = (["list"], ["data", "info", "--names", "emos"], ["config", "chars-dna-syn"])
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252", "latin-1", "utf-16"])
+@pytest.mark.parametrize("arguments", LISTS, ids=lambda a: a[0])
+def test_any_encoding_of_the_output_will_do(arguments, encoding):
+    environment = os.environ | {"PYTHONIOENCODING": encoding, "COLUMNS": "100"}
+    process = subprocess.run([*COMMAND, *arguments], capture_output=True, check=True, env=environment)
+    assert process.stderr == b""
+    assert len(process.stdout) > 100
+
+
+def test_the_c_locale_will_do(tmp_path):
+    """Also for an emoji among the arguments, whose bytes Python then does not understand."""
+    bare = {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
+    arguments = ["grow", "💯", "--out", str(tmp_path / "a.png"), "--steps", "2"]
+    process = subprocess.run([*COMMAND, *arguments], capture_output=True, check=True, env=os.environ | bare)
+    assert b"wrote" in process.stdout
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
+@pytest.mark.parametrize("arguments", LISTS, ids=lambda a: a[0])
+def test_a_full_device_is_said(arguments):
+    with open("/dev/full", "w") as full:
+        process = subprocess.run([*COMMAND, *arguments], stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert process.returncode == 2
+    assert process.stderr == (
+        "ncam: could not write the output (No space left on device): free some space, or write it elsewhere\n"
+    )
+
+
+@pytest.mark.parametrize("arguments", LISTS, ids=lambda a: a[0])
+def test_nobody_reads_the_output(arguments):
+    process = subprocess.Popen([*COMMAND, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    process.stdout.close()
+    assert process.stderr.read() == b""
+    process.stderr.close()
+    assert process.wait() in (0, 1, 128 + signal.SIGPIPE)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["nope"], "No such command 'nope'"),
+        (["train"], "Missing argument 'EXPERIMENT'"),
+        (["train", "emos-dna-sto", "--batch", "x"], "Invalid value for '--batch'"),
+        (["train", "emos-dna-sto", "--nope"], "No such option: --nope"),
+    ],
+)
+def test_misuse_is_one_sentence(ncam, arguments, said):
+    status, out, err = ncam(*arguments)
+    assert (status, out) == (2, "")
+    assert err.startswith(f"ncam: {said}")
+    assert err.count("\n") == 1
+
+
+def test_test_images_are_those_it_was_not_trained_on(ncam, shipped):
+    status, out, _ = ncam("evaluate", shipped, "--test", "--json", "--seeds", "1")
+    assert status == 0
+    assert json.loads(out)["images"] == 606

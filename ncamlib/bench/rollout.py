@@ -1,7 +1,6 @@
 """Times every way to run the rollout side by side, in one process, turn by turn.
 
-Times on a shared machine wander; ratios taken turn by turn hold. Rows report the median over rounds.
-B batch, C channels, P = 3C maps, K hidden units, T steps.
+Ratios taken turn by turn hold; rows report the median over rounds. B batch, C channels, P = 3C maps, K hidden, T steps.
 """
 
 import ctypes
@@ -19,6 +18,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from tqdm import tqdm
 
 from ncamlib.bench import peers
 from ncamlib.errors import NcamError
@@ -196,7 +196,7 @@ def measure(cases: list[Case], device: torch.device, rounds: int = 5, only: Sequ
     """Time every variant, or `only` some beside the naive one, in every case, turn by turn."""
     rows = []
     _first_threads()
-    for case in cases:
+    for case in tqdm(cases, leave=False, disable=None):
         arguments = inputs(case, device)
         ways = {name: way for name, way in _ways(case, device).items() if only is None or name in ("naive", *only)}
         times: dict[str, list[float]] = {name: [] for name in ways}

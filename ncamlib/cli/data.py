@@ -52,6 +52,7 @@ def data_build(
 def data_verify(font: Font = None) -> None:
     """Prove by digest that the shipped sprites equal a rebuild from the font."""
     font_file = noto.find_font(font)
+    typer.echo(f"drawing {len(sprites.manifest())} sprites from {font_file}", err=True)
     rebuilt = sprites.sprites_digest(noto.build_sprites(font_file, [row["sequence"] for row in sprites.manifest()]))
     if rebuilt != sprites.sprites_digest(sprites.sprites()):
         raise NcamError(f"the shipped sprites differ from those in {font_file}: is it NotoColorEmoji 2.042?")
@@ -67,6 +68,7 @@ def data_pca(
     """What a linear code leaves of a set of images: the yardstick beside the models' errors."""
     size, channels = (32, 3) if name.startswith("cifar10") else (64, 4)
     images = data.load(name, size, channels, data_dir)
+    typer.echo(f"decomposing {len(images)} images", err=True)
     left = pca.record(images).errors if record else pca.errors(images).tolist()
     for components in (0, 16, 32, 64, 128, 256, 512, 1024):
         if components < len(left):

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from tqdm import tqdm
 
 from ncamlib.config import to_dict
 from ncamlib.data.images import Images
@@ -53,7 +54,8 @@ def reconstruct(
     generator = torch.Generator(model.device).manual_seed(seed)
     steps = steps or model.config.steps
     grown = []
-    for part in pixels.split(batch):
+    # A bar on a terminal, for those who wait; elsewhere nothing.
+    for part in tqdm(pixels.split(batch), "growing", leave=False, disable=None, delay=2):
         mutation = model.draw_mutation(len(part), mutation_rate, generator)
         fire = model.draw_fire(len(part), fire_rate, generator)
         grown.append(model(part.to(model.device), mutation, fire, steps, backend=backend).to(pixels.device))

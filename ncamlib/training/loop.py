@@ -134,6 +134,13 @@ def average(run: Run) -> None:
         torch._foreach_lerp_(list(run.average.parameters()), list(run.model.parameters()), 1 - decay)
 
 
+def check_ranks(group: Ranks, experiment: Experiment, images: Images, time_budget: float | None) -> None:
+    """NcamError unless all processes were started for the same training, and the batch divides among them."""
+    group.divide(experiment.train.batch)
+    facts = {"settings": to_dict(experiment), "images": images.digest, "time budget": time_budget, "commit": commit()}
+    group.require_alike(facts)
+
+
 def begin(
     experiment: Experiment, images: Images, out: Path, device: torch.device, warm_start: Path | None, group: Ranks
 ) -> Run:
@@ -174,20 +181,19 @@ def train(
     """Train into the folder `out`, continuing what is there; a time budget (seconds) replaces the step count.
 
     With `warm_start`, a new run begins with the weights of that model, and its training counts as earlier.
-    Writes TRAINING_FILE and MODEL_FILE at least once a minute and at the end, also when a signal asks it to stop.
-    Raises Diverged, InUse where another process trains in the folder, or NcamError for bad input.
+    Writes TRAINING_FILE and MODEL_FILE once a minute and at the end, also when a signal asks it to stop. Raises
+    Diverged, InUse where another process trains in the folder, or NcamError for bad input.
     """
     device = own_device(device)
     with contextlib.ExitStack() as stack:
         group, asked = stack.enter_context(ranks(device)), stack.enter_context(stop_requests())
-        group.divide(experiment.train.batch)
-        group.require_alike(
-            {"settings": to_dict(experiment), "images": images.digest, "time budget": time_budget, "commit": commit()}
-        )
+        check_ranks(group, experiment, images, time_budget)
         if group.main:
             stack.enter_context(only_one(out))
 
         # Prepare: the run, and what it is fed.
+        if group.main and not quiet:
+            print(f"preparing the model and {len(images)} images", file=sys.stderr)
         budget = Budget(experiment, time_budget)
         run = begin(experiment, images, out, device, warm_start, group)
         budget.spent, first = run.seconds, run.step
@@ -197,7 +203,6 @@ def train(
         if group.main and run.step == 0:
             run.save(out)  # an unwritable folder is noticed now, not in an hour
         asked.saves = True
-
         # Train, until the budget is spent or somebody asks to stop.
         for progress in steps(feed, budget, asked, quiet):
             train_step(feed, progress)
@@ -205,14 +210,13 @@ def train(
                 run.save(out)
             if after_step is not None:
                 after_step(run)
-
         # Save what came of it. A finished run keeps the provenance of what trained it.
         run.stopped = asked[0] if asked else None
         if group.main and run.step > first:
             run.save(out)
-    if group.main and run.stopped:
-        name = signal.Signals(run.stopped).name
-        print(f"stopped by {name} at step {run.step}; run the same command to continue", file=sys.stderr)
+        if group.main and run.stopped:
+            name = signal.Signals(run.stopped).name
+            print(f"stopped by {name} at step {run.step}; run the same command to continue", file=sys.stderr)
     return run
 
 
