@@ -321,6 +321,11 @@ def test_images_of_another_shape_are_refused(tmp_path):
         train(tiny(), data.emoji("emos", 32), tmp_path, CPU, quiet=True)
 
 
+def test_one_automaton_takes_one_image(tmp_path, images):
+    with pytest.raises(NcamError, match="is one automaton for one image, 'emos' has 12"):
+        train(tiny(model={"code": "single"}), images, tmp_path, CPU, quiet=True)
+
+
 def test_missing_gpu_is_said():
     if torch.cuda.is_available():
         pytest.skip("there is a GPU")

@@ -95,10 +95,12 @@ def images_of(
     """The images that a model was trained on, or those to `test` it; says so if those in `data_dir` are others."""
     name = header["images"]
     if test:
-        other = "cifar10-test" if name == "cifar10" else "heldout"
-        if name != "cifar10" and (name not in data.SUBSETS or data_dir is not None):
+        trained_on = header["experiment"].get("images", name)  # also where a copy stood in for it
+        if trained_on == "cifar10":
+            return data.load("cifar10-test", model.image_size, model.image_channels, data_dir)
+        if trained_on not in data.SUBSETS or data_dir is not None:
             raise NcamError(f"there are no images to test a model of '{name}' with: give some with --data-dir alone")
-        return data.load(other, model.image_size, model.image_channels, data_dir)
+        return data.emoji("heldout", model.image_size)
     if data_dir is None and not data.known(name):
         raise NcamError(f"{file} was trained on '{name}': give those pictures with --data-dir FOLDER")
     images = data.load(name, model.image_size, model.image_channels, data_dir, skip_broken)

@@ -179,6 +179,8 @@ class Run:
 def prepare(experiment: Experiment, images: Images, device: torch.device) -> Run:
     """A run at step 0: weights from the experiment's seed, initialised from the data."""
     images.require(experiment.model.image_channels, experiment.model.image_size, f"'{experiment.name}'")
+    if experiment.model.code == "single" and len(images) != 1:
+        raise NcamError(f"'{experiment.name}' is one automaton for one image, '{images.name}' has {len(images)}")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(experiment.train.seed)
         model = build(experiment.model)
