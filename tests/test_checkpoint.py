@@ -6,6 +6,8 @@ import hashlib
 import json
 import os
 import random
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -122,6 +124,23 @@ def test_what_was_read_stays_when_the_file_is_written_over(tmp_path, model):
     with open(file, "r+b") as opened:
         opened.write(bytes(file.stat().st_size))
     assert all(torch.equal(tensors[name], before[name]) for name in before)
+
+
+def test_a_file_that_is_replaced_while_it_is_read_is_one_or_the_other(tmp_path, model):
+    """By another process that saves again and again."""
+    file = tmp_path / "model.safetensors"
+    checkpoint.save_model(file, model, {"note": "0"})
+    code = (
+        "import sys; from pathlib import Path; from ncamlib.model import checkpoint; import torch\n"
+        "for i in range(400): checkpoint.write(Path(sys.argv[1]), {'t': torch.full((3000,), float(i % 9))}, "
+        "{'kind': 'model', 'note': str(i % 9)})"
+    )
+    writer = subprocess.Popen([sys.executable, "-c", code, str(file)])
+    while writer.poll() is None:
+        tensors, header = checkpoint.read(file, "model")
+        if "t" in tensors:
+            assert tensors["t"].unique().tolist() == [float(header["note"])]
+    assert writer.returncode == 0
 
 
 def test_shipped_checkpoints_are_as_they_were_committed():

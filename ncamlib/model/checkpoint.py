@@ -8,12 +8,13 @@ import copy
 import hashlib
 import json
 import math
+import os
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
+from safetensors import SafetensorError
+from safetensors.torch import load, save
 from torch import Tensor
 
 from ncamlib.config import ModelConfig, from_dict, to_dict
@@ -30,6 +31,7 @@ WITHOUT_DIGEST = 1  # files of this version have none; the shipped ones among th
 SUMS = "SHA256SUMS"  # beside the shipped checkpoints, as sha256sum writes and checks it
 INT8_FROM = 200_000  # matrices and kernels with at least so many entries are stored in 8 bits
 SCALE = ".scale"
+MOST_HEADER = 2**26  # bytes
 AGAIN = "get or train it again"
 # What every header says, and what stands in where an older one does not.
 ABOUT: dict[str, Any] = {"experiment": {"name": "unnamed"}, "images": "unknown", "data_digest": "", "note": ""}
@@ -61,14 +63,18 @@ def _open(path: Path, kind: str, tensors: bool) -> tuple[dict[str, Tensor], dict
     if not path.is_file():
         raise NcamError(f"there is no checkpoint {path}: train one with 'ncam train', or check the path")
     try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            names = file.keys() if tensors else ()
-            # Cloned: the tensors of an open file change with it, when somebody copies another over it.
-            loaded = {name: file.get_tensor(name).clone() for name in names}
+        # Read at once, by one handle: the file may be replaced while it is read.
+        with path.open("rb") as file:
+            size = int.from_bytes(file.read(8), "little")
+            if size > min(MOST_HEADER, os.fstat(file.fileno()).st_size):
+                raise ValueError("there is no header")
+            file.seek(0)
+            content = file.read() if tensors else file.read(8 + size)
+        metadata = json.loads(content[8 : 8 + size]).get("__metadata__") or {}
+        loaded = load(content) if tensors else {}
         text = metadata[HEADER]
         header = json.loads(text)
-    except (SafetensorError, OSError, ValueError, RecursionError) as error:
+    except (SafetensorError, OSError, ValueError, RecursionError, AttributeError, TypeError) as error:
         raise NcamError(f"{path} is damaged or not a checkpoint ({error}): {AGAIN}") from error
     except KeyError as error:
         raise NcamError(f"{path} is a safetensors file, but not one written by ncamlib") from error
@@ -79,7 +85,7 @@ def _open(path: Path, kind: str, tensors: bool) -> tuple[dict[str, Tensor], dict
             "use the release that wrote it, or train again"
         )
     if tensors:
-        _verify(path, metadata.get(DIGEST), text, loaded)
+        _verify(path, content, metadata.get(DIGEST), text, loaded)
     if header.get("kind") != kind:
         raise NcamError(f"{path} is a {header.get('kind')} checkpoint, but a {kind} checkpoint is needed here")
     _upgrade(loaded, header)
@@ -87,9 +93,9 @@ def _open(path: Path, kind: str, tensors: bool) -> tuple[dict[str, Tensor], dict
     return loaded, header
 
 
-def _verify(path: Path, expected: str | None, text: str, tensors: dict[str, Tensor]) -> None:
+def _verify(path: Path, content: bytes, expected: str | None, text: str, tensors: dict[str, Tensor]) -> None:
     """NcamError unless a file holds what was written, and finite numbers."""
-    if expected is None and hashlib.sha256(path.read_bytes()).hexdigest() not in _sums():
+    if expected is None and hashlib.sha256(content).hexdigest() not in _sums():
         raise NcamError(f"{path} is not as it was written, or comes from an earlier ncamlib without digests: {AGAIN}")
     if expected is not None and digest(text, tensors) != expected:
         raise NcamError(f"{path} is damaged, its content does not fit its digest: {AGAIN}")
