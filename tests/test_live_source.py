@@ -72,12 +72,13 @@ def test_parts_fit_together(whole):
 
 
 def test_no_part_is_left_out():
-    joined = {*module.order("worker.mjs"), *module.order("widget.mjs"), "host.js"}
+    joined = {*module.order("worker.mjs"), *module.order("widget.mjs"), *module.order("host.mjs")}
     assert joined == {file.name for file in PARTS}
 
 
 @pytest.mark.skipif(NODE is None, reason="node is not installed")
 def test_every_part_is_a_module_of_its_own():
-    addresses = [file.as_uri() for file in PARTS if file.suffix == ".mjs"]
+    # But for host.mjs, which starts the panel of the page that it stands in.
+    addresses = [file.as_uri() for file in PARTS if file.name != "host.mjs"]
     code = f"for (const part of {addresses}) await import(part); process.exit(0);"
     subprocess.run([NODE, "--input-type=module", "--eval", code], check=True)

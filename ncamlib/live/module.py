@@ -54,7 +54,8 @@ def page(properties: dict[str, Any]) -> str:
     """The module as a piece of HTML that starts by itself, with the given properties as the model's state."""
     text = source()
     assert "</script" not in text
+    host = EXPORT.sub("", joined("host.mjs"))
     return (
         f'<div data-ncam-live data-props="{html.escape(json.dumps(properties))}">'
-        f'<script type="text/ncam-live">{text}</script><script>{_read("host.js")}</script></div>'
+        f'<script type="text/ncam-live">{text}</script><script>(() => {{\n{host}}})();</script></div>'
     )
