@@ -61,8 +61,8 @@ class ModelConfig:
             choice("encoder block", block, ("cb1", "cb3"))
         if len(self.encoder_body) > SIZES["encoder_fcbs"][1]:
             raise NcamError(f"encoder_body has {len(self.encoder_body)} blocks: it may have {SIZES['encoder_fcbs'][1]}")
-        if not 0 <= self.second_layer_start < math.inf:
-            raise NcamError(f"second_layer_start is {self.second_layer_start}: it must be 0 or more, and finite")
+        if not 0 <= self.second_layer_start <= 1000:
+            raise NcamError(f"second_layer_start is {self.second_layer_start}: it must be between 0 and 1000")
 
 
 @dataclass(frozen=True)

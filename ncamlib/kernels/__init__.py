@@ -47,7 +47,8 @@ def select_backend(state: Tensor, steps: int = 1, backend: str | None = None) ->
 
     Raises NcamError for an unknown name or a backend that cannot take this call.
     """
-    name = choice("backend", backend or os.environ.get("NCAM_BACKEND") or "auto", BACKENDS)
+    asked = os.environ.get("NCAM_BACKEND") or "auto" if backend is None else backend
+    name = choice("backend", asked, BACKENDS)
     if name == "auto":
         native = "triton" if state.is_cuda else "cpu"
         return "reference" if _obstacle(native, state, steps) else native
