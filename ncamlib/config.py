@@ -1,6 +1,6 @@
 """Typed settings of a model and of its training; an experiment is one of each.
 
-Every field is one decision. The paper's values are the defaults; what the paper leaves open says so.
+Every field is one decision. The defaults are the paper's values; what the paper leaves open is marked "open".
 """
 
 import dataclasses
@@ -12,7 +12,7 @@ from typing import Any
 
 from ncamlib.errors import NcamError, choice
 
-# Bounds of what a model may be made of: a file that asks for more is damaged.
+# Bounds on the sizes of a model: a file that asks for more is damaged.
 SIZES = {"image_size": (1, 1024), "embedding": (1, 65_536), "letters": (1, 1024), "alphabet": (1, 64)}
 SIZES |= {"filters": (1, 1024), "channels": (1, 1024), "hidden": (1, 65_536), "steps": (1, 100_000)}
 SIZES |= {"encoder_fcbs": (0, 64), "predictor_fcbs": (0, 64)}
@@ -60,14 +60,14 @@ class ModelConfig:
         for block in self.encoder_body:
             choice("encoder block", block, ("cb1", "cb3"))
         if len(self.encoder_body) > SIZES["encoder_fcbs"][1]:
-            raise NcamError(f"encoder_body has {len(self.encoder_body)} blocks: it may have {SIZES['encoder_fcbs'][1]}")
+            raise NcamError(f"encoder_body has {len(self.encoder_body)} blocks, the most is {SIZES['encoder_fcbs'][1]}")
         if not 0 <= self.second_layer_start <= 1000:
             raise NcamError(f"second_layer_start is {self.second_layer_start}: it must be between 0 and 1000")
 
 
 @dataclass(frozen=True)
 class Stage:
-    """A part of the training on one grid, until a share of the whole work."""
+    """One stage of the training, on one grid; it ends at a share of the total work."""
 
     until: float  # share of the time, or of as much work where optimiser steps are counted
     grid: int  # side, in cells
@@ -80,12 +80,12 @@ class Stage:
             if getattr(self, name) < 1:
                 raise NcamError(f"{name} of a stage is {getattr(self, name)}: it must be at least 1")
         if not (0 < self.until <= 1 and min(self.rates) >= 0):
-            raise NcamError(f"a stage until {self.until} with rates {self.rates}: give a share, and rates from 0 on")
+            raise NcamError(f"a stage until {self.until} with rates {self.rates}: give a share, and no rate below 0")
 
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """How a model is trained. The paper leaves all of it open but the mutation rate."""
+    """How a model is trained. The paper specifies only the mutation rate."""
 
     steps: int = 2000  # optimiser steps, unless a time budget is given
     batch: int = 16
@@ -104,7 +104,7 @@ class TrainConfig:
     def __post_init__(self) -> None:
         low, high = self.mutation
         if not 0 <= low <= high <= 1:
-            raise NcamError(f"mutation is {self.mutation}: give a range within 0 and 1")
+            raise NcamError(f"mutation is {self.mutation}: give a range between 0 and 1")
         for name in ("ema", "encoder_from"):
             if not 0 <= getattr(self, name) <= 1:
                 raise NcamError(f"{name} is {getattr(self, name)}: it must be between 0 and 1")
@@ -116,7 +116,7 @@ class TrainConfig:
                 raise NcamError(f"{name} is {getattr(self, name)}: it must be above 0 and finite")
         if not (self.warmup >= 0 and 0 <= self.seed < 2**63):
             raise NcamError(
-                f"warmup {self.warmup} and seed {self.seed}: neither may be below 0, nor the seed over 2^63"
+                f"warmup {self.warmup} and seed {self.seed}: neither may be below 0, and the seed must be below 2^63"
             )
 
 

@@ -1,4 +1,4 @@
-"""What goes wrong on the user's side, said in one sentence."""
+"""User errors, each reported in one sentence."""
 
 from collections.abc import Iterable
 
@@ -8,7 +8,7 @@ class NcamError(Exception):
 
 
 class SlowRollouts(UserWarning):
-    """The native kernel cannot be used: rollouts are computed by plain PyTorch, right but several times slower."""
+    """The native kernel cannot be used: rollouts are computed by plain PyTorch, correctly but several times slower."""
 
 
 def choice(kind: str, value: str, choices: Iterable[str]) -> str:

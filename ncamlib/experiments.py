@@ -1,8 +1,8 @@
 """Every row of the paper's results as data: what is trained, how, and the number to reproduce.
 
-Names are `<images>-<ce|dna|single>-<sto|syn|conv>`, conv being an ordinary decoder, with a suffix where a row
-differs from the paper's standard model: -256 -1024 -32ch -noleak -nonorm -noslices, or ours: -robust is trained at
-mutation rates from 0 to 0.5, -96 takes so many steps of the automaton.
+Names are `<images>-<ce|dna|single>-<sto|syn|conv>`, where conv is an ordinary decoder. A suffix marks a row that
+differs from the paper's standard model: -256 -1024 -32ch -noleak -nonorm -noslices. Two suffixes are ours: -robust is
+trained at mutation rates from 0 to 0.5, and -96 takes that many steps of the automaton.
 """
 
 from dataclasses import replace
@@ -30,7 +30,7 @@ CHAPTERS = {
 CODES = {"ce": "CE", "dna": "DNA"}
 UPDATES = {"sto": 0.5, "syn": 1.0, "conv": 1.0}  # fire rates; a convolutional decoder has none
 # A synchronous wave from the centre needs half a side of steps to reach the border.
-# Where chance decides, it arrives late, and needs time to settle.
+# With random updates it arrives later, and then needs time to settle.
 STEPS_PER_CELL = {"sto": 1.5, "syn": 0.5, "conv": 0.5}
 # Training begins on small grids, where a step costs up to 64 times less, and grows them in small ratios, but spends
 # most of its time at full size. By the image's side: (until this share of the training, side of the grid).

@@ -1,4 +1,4 @@
-"""The machine this runs on, as recorded runs name it."""
+"""The machine this runs on, and its name in recorded runs."""
 
 import platform
 import shutil
@@ -12,21 +12,21 @@ BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
 
 def pick_device(name: str = "auto") -> torch.device:
-    """'auto', 'cpu', 'cuda' or 'mps' -> device; NcamError for one that is not here. 'auto' is CUDA, or the CPU: on an
-    Apple GPU ('mps') the plain PyTorch backend computes.
+    """'auto', 'cpu', 'cuda' or 'mps' -> device; NcamError if it is not available. 'auto' is CUDA if there is one, else
+    the CPU; on an Apple GPU ('mps') rollouts run in plain PyTorch.
     """
     choice("device", name, ("auto", "cpu", "cuda", "mps"))
     if name == "mps":
         if not torch.backends.mps.is_available():
-            raise NcamError("there is no Apple GPU here: use --device cpu")
+            raise NcamError("no Apple GPU was found: use --device cpu")
         return torch.device("mps")
     if name == "cuda" and not torch.cuda.is_available():
-        raise NcamError("there is no CUDA device here (or torch is a CPU build): use --device cpu")
+        raise NcamError("no CUDA device was found (or torch is a CPU build): use --device cpu")
     return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
 
 
 def processor(*fields: str) -> str | None:
-    """The first line of /proc/cpuinfo that begins with one of these fields, as it stands; None where there is none."""
+    """The first line of /proc/cpuinfo that begins with one of these fields, unchanged; None if there is none."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
@@ -35,7 +35,7 @@ def processor(*fields: str) -> str | None:
 
 
 def device_name(device: torch.device) -> str:
-    """What a reader calls this device: 'NVIDIA H200', 'AMD EPYC, 2 threads'."""
+    """The name of this device as readers know it: 'NVIDIA H200', 'AMD EPYC, 2 threads'."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     line = processor("model name")

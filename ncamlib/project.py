@@ -1,4 +1,4 @@
-"""Where things are, how files are written, and the records under `figures/` that tables and chapters render from."""
+"""Paths, safe file writes, and the records under `figures/` from which tables and chapters are rendered."""
 
 import contextlib
 import glob
@@ -30,7 +30,7 @@ def project_root() -> Path:
     home = os.environ.get("NCAM_HOME")
     root = Path(home) if home else PACKAGE.parent
     if not (root / "_toc.yml").is_file():
-        raise NcamError("the project's checkpoints and book are not here: run in a checkout, or set NCAM_HOME to one")
+        raise NcamError("the project's checkpoints and book were not found: run in a checkout, or set NCAM_HOME to one")
     return root
 
 
@@ -49,9 +49,9 @@ def commit() -> str:
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Replace `path` as a whole or leave it as it was; NcamError if that fails (no permission, disk full).
+    """Replace `path` as a whole or leave it unchanged; NcamError if that fails (no permission, disk full).
 
-    What an earlier process left half written beside it, because it was killed, is removed.
+    Partial files that a killed process left beside it are removed.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
@@ -78,8 +78,8 @@ class Busy(Exception):
 
 @contextlib.contextmanager
 def locked(place: Path, patience: float = 0.0) -> Iterator[int]:
-    """Hold a folder or file against other processes -> its descriptor. Busy if another keeps it for longer than
-    `patience` seconds. The system frees it when its holder dies.
+    """Lock a folder or file against other processes -> its descriptor. Busy if another holds it for longer than
+    `patience` seconds. The system releases it when its holder dies.
     """
     flags = os.O_RDONLY if place.is_dir() else os.O_RDWR | os.O_CREAT
     handle, end = os.open(place, flags, 0o644), time.monotonic() + patience
@@ -99,9 +99,9 @@ def locked(place: Path, patience: float = 0.0) -> Iterator[int]:
 
 @contextlib.contextmanager
 def recording() -> Iterator[None]:
-    """Hold the records against other processes while they are read, changed and written.
+    """Lock the records against other processes while they are read, changed and written.
 
-    What a process that was killed had begun to change is finished first. NcamError outside a checkout.
+    A change that a killed process had begun is finished first. NcamError outside a checkout.
     """
     folder = project_root() / "figures"
     try:
@@ -116,9 +116,9 @@ def recording() -> Iterator[None]:
 
 
 def write_together(files: Mapping[Path, bytes]) -> None:
-    """Inside `recording`: replace several files, all of them or none, also where the process is killed on the way.
+    """Inside `recording`: replace several files, all of them or none, even if the process is killed meanwhile.
 
-    Everything is on the disk beside its target before a journal says so; from then on only names change.
+    Every file is on disk beside its target before the journal is written; after that, only names change.
     """
     journal, moves = project_root() / "figures" / JOURNAL, {}
     try:
@@ -135,7 +135,7 @@ def write_together(files: Mapping[Path, bytes]) -> None:
 
 
 def _finish(journal: Path) -> None:
-    """Do what a journal says is still to be done."""
+    """Finish the moves that a journal lists."""
     if not journal.exists():
         return
     for new, path in json.loads(journal.read_text(encoding="utf-8")).items():
@@ -145,7 +145,7 @@ def _finish(journal: Path) -> None:
 
 
 def _sweep(folder: Path, *names: str) -> None:
-    """Remove the temporary files of processes that are no more: NAME.PID.new, and .NAME.PID.part half written."""
+    """Remove the temporary files of processes that have ended: NAME.PID.new, and the partial .NAME.PID.part."""
     patterns = [name if name.endswith(".new") else f".{name}.*.part" for name in names]
     for file in (file for pattern in patterns for file in folder.glob(pattern)):
         try:
@@ -158,7 +158,7 @@ def _sweep(folder: Path, *names: str) -> None:
 
 @dataclass(frozen=True)
 class Records:
-    """Rows of one kind, kept in a JSON file under `figures/`: a list, or a list under `key` beside a head."""
+    """Rows of one kind, kept in a JSON file under `figures/`: a list, or a list under `key` next to a head."""
 
     file: str
     row: type  # a frozen dataclass
@@ -171,7 +171,7 @@ class Records:
         return project_root() / "figures" / self.file
 
     def load(self) -> list[Any]:
-        """The rows; none where nothing is recorded, or outside a checkout. NcamError for a damaged file."""
+        """The rows; none if nothing is recorded, or outside a checkout. NcamError for a damaged file."""
         return self.read()[1]
 
     def read(self) -> tuple[dict[str, Any], list[Any]]:
@@ -203,7 +203,7 @@ class Records:
             return from_dict(self.row, older)
 
     def text(self, rows: Sequence[Any], head: dict[str, Any] | None = None) -> str:
-        """The rows as JSON, one to a line, so that a change of one is a change of one line."""
+        """The rows as JSON, one per line, so that changing a row changes one line."""
         lines = [json.dumps(to_dict(row), ensure_ascii=False) for row in rows]
         listed = "[\n" + ",\n".join(lines) + "\n]"
         if not self.key:
@@ -216,7 +216,7 @@ class Records:
         write_atomically(self.path, self.text(rows, head).encode())
 
     def update(self, change: Callable[[list[Any]], Sequence[Any]]) -> None:
-        """Replace the rows by what `change` makes of them, while no other process records."""
+        """Replace the rows by what `change` returns for them, under the lock of `recording`."""
         with recording():
             head, rows = self.read()
             self.save(change(rows), head)

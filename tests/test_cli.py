@@ -98,7 +98,7 @@ def test_train_then_evaluate_then_resume(ncam, tmp_path):
     status, out, err = ncam("train", TINY.name, "--steps", "5")
     assert status == 0
     assert "5 steps" in out
-    assert "from step 2 with other settings: steps 2 -> 5" in err
+    assert "from step 2 with changed settings: steps 2 -> 5" in err
 
 
 def test_time_budget(ncam):
@@ -247,7 +247,7 @@ def test_outside_a_checkout(monkeypatch, tmp_path):
 def test_data_pca_tells_and_records(ncam, tmp_path):
     status, out, _ = ncam("data", "pca", "chars")
     assert status == 0
-    assert "0 components leave an MSE of 0.12" in out
+    assert "0 components: residual MSE 0.12" in out
     assert not (tmp_path / "figures" / "pca.json").exists()
     assert ncam("data", "pca", "chars", "--record")[:2] == (0, out)
     assert (tmp_path / "figures" / "pca.json").exists()

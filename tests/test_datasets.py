@@ -183,7 +183,7 @@ def test_a_transparency_key_of_sixteen_bits(tmp_path):
 
 def test_numbers_without_a_known_white_are_refused(tmp_path):
     Image.fromarray((RAMP / 100).astype(np.float32)).save(tmp_path / "f.tif")
-    with pytest.raises(NcamError, match=r"holds numbers from 0 to 655\.35 whose white is unknown"):
+    with pytest.raises(NcamError, match=r"has values from 0 to 655\.35, with no known white"):
         data.load_image(tmp_path / "f.tif", 64)
     Image.fromarray((RAMP / 65535).astype(np.float32)).save(tmp_path / "one.tif")
     assert data.load_image(tmp_path / "one.tif", 64)[0][0].mean().item() == pytest.approx(0.5, abs=1e-2)
@@ -323,9 +323,9 @@ def test_damaged_cifar10_archives_are_one_sentence(archive, tmp_path):
             if cut:
                 cut[chance.randrange(len(cut))] = chance.randrange(256)
         file.write_bytes(cut)
-        with pytest.raises(NcamError, match=r"not the CIFAR-10 binary archive, nor the Python one.*get it again"):
+        with pytest.raises(NcamError, match=r"neither the binary nor the Python archive of CIFAR-10.*get it again"):
             data.cifar10(file)
-    with pytest.raises(NcamError, match="nor the Python one"):
+    with pytest.raises(NcamError, match="nor the Python archive"):
         data.cifar10(tmp_path / "absent")
 
 
@@ -348,12 +348,12 @@ def test_more_than_one_source_is_tried(archive, monkeypatch):
     [
         (requests.ConnectionError(), r"could not download CIFAR-10 \(www.cs.toronto.edu: Conn.*network.*--data-dir"),
         (ConnectionError(), r"could not download CIFAR-10.*check the network"),
-        (ValueError("MD5"), r"could not download CIFAR-10.*another file"),
+        (ValueError("MD5"), r"could not download CIFAR-10.*a different file"),
         (
             OSError(errno.ENOSPC, "No space left on device"),
-            r"could not keep CIFAR-10 in .*No space left.*XDG_CACHE_HOME",
+            r"could not save CIFAR-10 in .*No space left.*XDG_CACHE_HOME",
         ),
-        (PermissionError(errno.EACCES, "Permission denied"), r"could not keep CIFAR-10 in .*Permission denied"),
+        (PermissionError(errno.EACCES, "Permission denied"), r"could not save CIFAR-10 in .*Permission denied"),
     ],
     ids=["offline", "offline too", "another file", "full disk", "no permission"],
 )
@@ -420,7 +420,7 @@ def test_every_emoji_is_found_without_its_selectors():
     [("lizzard", "lizard"), ("police man", "police"), ("🏴‍☠", "skull_and_crossbones"), ("flag: Germany", "flag")],
 )
 def test_suggestions_help(key, offered):
-    with pytest.raises(NcamError, match=f"choose for instance [^()]*{offered}"):
+    with pytest.raises(NcamError, match=f"choose for example [^()]*{offered}"):
         data.emoji("full", 16).index(key)
 
 

@@ -91,5 +91,5 @@ def test_numbers_are_finite(value):
 
 @pytest.mark.parametrize("name", ["full-ce-syn", "cifar10-dna-syn", "lizard-single-sto", "full-dna-conv"])
 def test_a_chapter_refuses_a_model_of_another_kind(name):
-    with pytest.raises(NcamError, match=r"which .* is not: take full-dna-syn|nothing grows in full-dna-conv"):
+    with pytest.raises(NcamError, match=r"which .* is not: use full-dna-syn|nothing grows in full-dna-conv"):
         load_manifold(name)

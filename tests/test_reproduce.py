@@ -109,12 +109,12 @@ def test_merge_keeps_the_better_and_never_mixes_images(tmp_path, chosen, checkou
     tensors, header = checkpoint.read(shipped, "model")
     checkpoint.write(shipped, tensors, {**header, "step": 99})
     merge.merge([run], report=said.append)
-    assert "was trained on after it was measured" in said[-1]
+    assert "was trained further after it was measured" in said[-1]
     checkpoint.write(shipped, tensors, header)
 
     for change, expected in (
         ({"mse": first.mse * 2}, "no better"),
-        ({"mse": first.mse / 2, "data_digest": "other"}, "was trained on after"),
+        ({"mse": first.mse / 2, "data_digest": "other"}, "was trained further after"),
         ({"mse": first.mse / 2}, "recorded, was"),
     ):
         file.write_text(json.dumps({**dataclasses.asdict(first), **change}))
@@ -290,7 +290,7 @@ def test_several_processes_share_a_queue(tmp_path, chosen, checkout):
     said = []
     with only_one(tmp_path / NAMES[0]):
         tasks = reproduce.queue(chosen, tmp_path)
-        assert tasks[0].state() == f"trained by process {os.getpid()}"
+        assert tasks[0].state() == f"being trained by process {os.getpid()}"
         assert tasks[1].state() == "waiting"
         assert reproduced(chosen, tmp_path, report=said.append) == []
     assert "left to another" in said[0]

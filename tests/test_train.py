@@ -176,7 +176,7 @@ def test_what_a_killed_process_left_half_written_is_swept(tmp_path):
 
 
 def test_a_second_training_in_a_folder_is_refused(tmp_path, images):
-    with only_one(tmp_path), pytest.raises(InUse, match=rf"process {os.getpid()} trains in .*choose another --out"):
+    with only_one(tmp_path), pytest.raises(InUse, match=rf"process {os.getpid()} is training in .*another --out"):
         train(tiny(2), images, tmp_path, CPU, quiet=True)
 
 
@@ -235,7 +235,7 @@ def test_processes_that_differ_are_refused(tmp_path, script, change, what):
         [*TORCHRUN, *script(change), str(tmp_path), "2"], capture_output=True, text=True, check=False
     )
     assert process.returncode
-    assert process.stderr.count(f"ncam: process 1 has other {what} than the first: start all of them alike") == 1
+    assert process.stderr.count(f"ncam: the {what} of process 1 and of the first differ: start all of them alike") == 1
     assert "NcamError" not in process.stderr
     assert not (tmp_path / "0" / TRAINING_FILE).exists()
 
@@ -282,9 +282,9 @@ def test_weights_that_are_not_finite_are_not_saved(tmp_path, images):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda t, h: t.pop("losses"), "lacks a part .'losses'.: remove it to start afresh"),
-        (lambda t, h: h.pop("seen"), "lacks a part .'seen'."),
-        (lambda t, h: h.update(parts=[]), "lacks a part"),
+        (lambda t, h: t.pop("losses"), "is incomplete .'losses'.: remove it to start afresh"),
+        (lambda t, h: h.pop("seen"), "is incomplete .'seen'."),
+        (lambda t, h: h.update(parts=[]), "is incomplete"),
         (lambda t, h: t.pop("optimiser.predictor.bias.exp_avg"), "the moments of predictor.bias in .* do not fit"),
         (lambda t, h: t.update({"optimiser.predictor.bias.exp_avg": torch.ones(3)}), "the moments of predictor.bias"),
         (lambda t, h: t.pop("model.predictor.bias"), "do not fit its configuration"),
@@ -304,15 +304,15 @@ def test_resuming_with_other_settings_is_said(tmp_path, images, capsys):
     train(tiny(2), images, tmp_path, CPU, quiet=True)
     run = train(tiny(4, learning_rate=1e-4), images, tmp_path, CPU, quiet=True)
     assert run.step == 4
-    assert "from step 2 with other settings: steps 2 -> 4, learning_rate 0.001 -> 0.0001" in capsys.readouterr().err
+    assert "from step 2 with changed settings: steps 2 -> 4, learning_rate 0.001 -> 0.0001" in capsys.readouterr().err
 
 
 def test_another_model_or_other_images_are_refused(tmp_path, images):
     train(tiny(2), images, tmp_path, CPU, quiet=True)
-    with pytest.raises(NcamError, match="holds another model"):
+    with pytest.raises(NcamError, match="holds a model other than"):
         train(tiny(2, {"hidden": 64}), images, tmp_path, CPU, quiet=True)
     other = data.Images("emos", images.pixels.flip(0), images.names)
-    with pytest.raises(NcamError, match="other images"):
+    with pytest.raises(NcamError, match="trained on images other than"):
         train(tiny(2), other, tmp_path, CPU, quiet=True)
 
 

@@ -1,4 +1,4 @@
-"""How fast it is: the rollout beside everything one could use instead, and the page."""
+"""Benchmarks: the rollout against the alternatives, and the live page."""
 
 from ncamlib.bench.rollout import (
     FULL,

@@ -53,7 +53,7 @@ async (value) => {
 
 @dataclass(frozen=True)
 class Speed:
-    """How fast the built page is, and where that was measured."""
+    """The speed of the built page, and where it was measured."""
 
     steps_per_second: float  # as many as it can
     frames_per_second: float  # meanwhile

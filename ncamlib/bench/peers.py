@@ -23,7 +23,7 @@ def installed() -> dict[str, "Peer"]:
 
 
 class Peer:
-    """A rollout that is no torch function: called forward, or `training` for forward and backward."""
+    """A rollout outside torch: call it for forward, or `training` for forward and backward."""
 
     def _prepare(self, state: Tensor, weights: Weights, leak: Tensor, steps: int, masks: Tensor | None) -> tuple:
         """(inputs to differentiate, the others), in the peer's own layout."""
@@ -131,9 +131,9 @@ def _cax_system() -> Any:
 
 
 class Cax(Peer):
-    """CAX with weights per sample, through `nnx.vmap`; it draws its own masks, and steps by leak = 1.
+    """CAX with weights per sample, through `nnx.vmap`; it draws its own masks and has leak = 1.
 
-    `w2` and `b2` are given multiplied by the leak factor, which makes the rollout the same.
+    `w2` and `b2` are multiplied by the leak factor beforehand, which makes the rollout the same.
     """
 
     def _prepare(self, state, weights, leak, steps, masks):

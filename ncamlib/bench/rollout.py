@@ -1,6 +1,6 @@
-"""Times every way to run the rollout side by side, in one process, turn by turn.
+"""Times every way to run the rollout in one process, in alternating rounds, whose ratios are reliable.
 
-Ratios taken turn by turn hold; rows report the median over rounds. B batch, C channels, P = 3C maps, K hidden, T steps.
+Rows report the median over rounds. B batch, C channels, P = 3C maps, K hidden, T steps.
 """
 
 import ctypes
@@ -26,7 +26,7 @@ from ncamlib.kernels import Weights, reference, rollout, select_backend, triton
 from ncamlib.project import Records
 
 CHANNELS, HIDDEN = 16, 128
-PATIENCE = 30.0  # seconds of one variant in one case, after which it gets no more turns
+PATIENCE = 30.0  # seconds of one variant in one case, after which it is left out of further rounds
 CPUS = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set()
 Variant = Callable[[Tensor, Weights, Tensor, int, Tensor | None], Tensor]  # or a `peers.Peer`
 
@@ -60,7 +60,7 @@ class Row:
 
 
 def naive(state: Tensor, weights: Weights, leak: Tensor, steps: int, masks: Tensor | None) -> Tensor:
-    """What ports do: the batch folded into the groups of a convolution, and `F.instance_norm`."""
+    """A straightforward port: the batch folded into the groups of a convolution, and `F.instance_norm`."""
     batch, channels, height, width = state.shape
     sobel = torch.tensor([[-1.0, 0, 1], [-2, 0, 2], [-1, 0, 1]], device=state.device) / 8
     kernels = [k.expand(channels, 1, 3, 3).contiguous() for k in (sobel, sobel.T)]
@@ -87,7 +87,7 @@ def compiled(state: Tensor, weights: Weights, leak: Tensor, steps: int, masks: T
 
 
 def variants(device: torch.device) -> dict[str, Variant]:
-    """Every way there is on this device, the naive port first."""
+    """Every way to run the rollout on this device, the naive port first."""
     ways: dict[str, Variant] = {"naive": naive, "bmm eager": reference.rollout, "torch.compile": compiled}
     own = select_backend(torch.empty(1, CHANNELS, 3, 3, device=device))
     if own != "reference":
@@ -98,7 +98,7 @@ def variants(device: torch.device) -> dict[str, Variant]:
 
 
 def inputs(case: Case, device: torch.device) -> tuple[Tensor, Weights, Tensor, int, Tensor | None]:
-    """A random state and automata of a trained size."""
+    """A random state, and automata with weights as large as trained ones."""
     g = torch.Generator().manual_seed(0)
     b, c, k, n = case.batch, CHANNELS, HIDDEN, case.grid
 
@@ -113,7 +113,7 @@ def inputs(case: Case, device: torch.device) -> tuple[Tensor, Weights, Tensor, i
 
 
 def run(variant: Variant, case: Case, arguments: tuple) -> None:
-    """Once: forward alone, or forward and backward."""
+    """Run once: forward alone, or forward and backward."""
     state, weights, leak, steps, masks = arguments
     if case.training and isinstance(variant, peers.Peer):
         variant.training(*arguments)
@@ -141,7 +141,7 @@ def ceiling(device: torch.device, size: int = 1024) -> float:
 
 
 def operations(case: Case) -> float:
-    """Multiplications and additions that the dense layers of live cells need; nothing for work done twice."""
+    """Multiplications and additions that the dense layers of live cells need; work done twice counts once."""
     cell = 2 * (3 * CHANNELS * HIDDEN + HIDDEN * CHANNELS)
     return cell * case.grid**2 * case.steps * case.batch * case.fire_rate * (3 if case.training else 1)
 
@@ -153,7 +153,7 @@ def _resident(field: str) -> float:
 
 
 def peak_memory(variant: Variant, case: Case, arguments: tuple, device: torch.device) -> float | None:
-    """MiB that one run needs beyond its inputs, at its peak; None where the system does not tell."""
+    """Peak MiB that one run needs beyond its inputs; None if the system does not report it."""
     gc.collect()
     if device.type == "cuda":
         triton.forget()  # or the buffers of the warm-up would not count
@@ -186,14 +186,14 @@ def _first_threads() -> int:
 
 
 def use_threads(threads: int) -> None:
-    """Compute on this many CPUs, whatever the library: torch is told, the process confined to them."""
+    """Compute on this many CPUs, whatever the library: torch is told, and the process is confined to them."""
     torch.set_num_threads(threads)
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, sorted(CPUS)[:threads])
 
 
 def measure(cases: list[Case], device: torch.device, rounds: int = 5, only: Sequence[str] | None = None) -> list[Row]:
-    """Time every variant, or `only` some beside the naive one, in every case, turn by turn."""
+    """Time every variant, or `only` some and the naive one, in every case, in alternating rounds."""
     rows = []
     _first_threads()
     for case in tqdm(cases, leave=False, disable=None):
@@ -254,7 +254,7 @@ def recorded() -> tuple[dict[str, Any], list[Row]]:
     """The benchmark that the book shows: (where and when it ran, its rows). NcamError if there is none."""
     head, rows = RECORDS.read()
     if not rows:
-        raise NcamError("no benchmark is recorded: ncam bench --threads 1 --threads 2 --json > figures/benchmark.json")
+        raise NcamError("no benchmark recorded: run ncam bench --threads 1 --threads 2 --json > figures/benchmark.json")
     return head, rows
 
 

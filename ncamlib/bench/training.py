@@ -1,6 +1,6 @@
-"""Times a training: which share of a step is growth, and how long a recipe takes to an error.
+"""Times a training: the share of growth in a step, and the error that a recipe reaches in a given time.
 
-Times on a shared machine wander; ratios taken turn by turn hold.
+Times on a shared machine vary; ratios from alternating rounds are reliable.
 """
 
 import datetime
@@ -46,7 +46,7 @@ class StepShare:
 
 @dataclass(frozen=True)
 class Quality:
-    """What a recipe reaches in a time: MSE on the training images."""
+    """The error that a recipe reaches in a given time: MSE on the training images."""
 
     experiment: str
     recipe: str
@@ -100,9 +100,9 @@ def shares(name: str, images: Images, rounds: int = 7) -> list[StepShare]:
 
 
 def light_cone_ratio(rounds: int = 5, grid: int = 64, steps: int = 32, batch: int = 8) -> float | None:
-    """The time of a synchronous training step of the rollout with the light cone, in that of one without.
+    """The time of a synchronous training step of the rollout with the light cone, relative to one without.
 
-    None where there is no native kernel.
+    None if there is no native kernel.
     """
     from ncamlib.bench.rollout import Case, inputs
 
@@ -126,14 +126,14 @@ def light_cone_ratio(rounds: int = 5, grid: int = 64, steps: int = 32, batch: in
 
 
 def earlier(base: Experiment) -> Experiment:
-    """The recipe of earlier editions: larger grids, zeros beyond their edge, an encoder that learns, no average."""
+    """The recipe of earlier editions: larger grids, zeros beyond their edge, a trained encoder, no averaging."""
     base = grids(*EARLIER_GRIDS)(replace(base, model=replace(base.model, wrap=False)))
     settings = {"scale_leak": False, "encoder_from": 0.0, "components": False, "replacement": True, "ema": 0.0}
     return replace(base, train=replace(base.train, **settings))
 
 
 def quality(name: str, images: Images, minutes: dict[str, float], report: Callable[[str], None] = print) -> None:
-    """Train an experiment by the present and by the earlier recipe, each so many minutes, and record the errors."""
+    """Train an experiment by the present and the earlier recipe, each for its `minutes`, and record the errors."""
     recipes = {"present": experiment(name), "earlier": earlier(experiment(name))}
     for recipe, budget in minutes.items():
         with tempfile.TemporaryDirectory() as folder:

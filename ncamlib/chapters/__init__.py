@@ -7,5 +7,5 @@ from ncamlib.errors import SlowRollouts
 
 __all__ = ["Several", "check_parameters", "load_manifold"]
 
-# A page shows the same whoever computed it; the chapter on performance says by which backend.
+# A page shows the same results with every backend; the chapter on performance says which one was used.
 warnings.filterwarnings("ignore", category=SlowRollouts)

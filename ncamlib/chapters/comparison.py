@@ -1,4 +1,4 @@
-"""What the results chapters share: several models on the same images, their numbers side by side.
+"""What the results chapters share: several models on the same images, with their numbers side by side.
 
 F models, N images, C image channels, H W pixels.
 """
@@ -50,7 +50,7 @@ def load(names: Sequence[str]) -> list[Contender]:
 
 
 def retrain(names: Sequence[str], images: Images, minutes: float, seed: int = 0) -> list[Contender]:
-    """Train the named experiments afresh on `images`, sharing the time alike; a progress bar shows each."""
+    """Train the named experiments afresh on `images`, each for the same time and with a progress bar."""
     contenders, device = [], pick_device()
     with tempfile.TemporaryDirectory() as folder:
         for name in names:
@@ -64,7 +64,7 @@ def retrain(names: Sequence[str], images: Images, minutes: float, seed: int = 0)
 def compare(
     contenders: Sequence[Contender], images: Images, shown: Sequence[int], mutation_rate: float = TEST_MUTATION
 ) -> tuple[list[float], Tensor]:
-    """MSE of each model on `images`, and what each grows of those `shown`: (F, N, C, H, W)."""
+    """MSE of each model on `images`, and what each grows from those `shown`: (F, N, C, H, W)."""
     errors = [measure(c.model, images, mutation_rate).mse for c in contenders]
     targets = images.pixels[list(shown)]
     return errors, torch.stack([reconstruct(c.model, targets, mutation_rate) for c in contenders])
@@ -73,9 +73,9 @@ def compare(
 def markdown(contenders: Sequence[Contender], errors: Sequence[float] | None = None) -> str:
     """A table: the paper's error, ours as recorded on the whole set, the training.
 
-    With `errors`, also what was measured here. Where a run was trained as its neighbours were, its error and steps:
-    only these can be compared. Where it was recorded, also what PCA leaves of the images with as many numbers, and
-    with how many it is as good as our model.
+    With `errors`, also what was measured here. If a run was trained like its neighbours, also its error and steps: only
+    these can be compared. If it was recorded, also the residual error of PCA with as many numbers as the code has, and
+    the number at which PCA equals our model.
     """
     recorded, alike, linear = results.load(), results.load(results.TABLE), pca.load()
     titles = ["model", "paper", "ours, recorded", *(["measured here"] if errors else [])]

@@ -1,4 +1,4 @@
-"""Pictures out of arrays: strips, sheets, animations, and the book's matplotlib figures.
+"""Pictures from arrays: strips, sheets, animations, and the book's matplotlib figures.
 
 F frames, N images, C channels, H W pixels. RGBA is premultiplied; pictures are shown over white
 unless said otherwise.
@@ -25,7 +25,7 @@ ROUNDING = 1e-4  # share of pixels in which hundreds of steps may amplify roundi
 def growth_strip(frames: Tensor, titles: Sequence[Any], targets: Tensor | None = None) -> Any:
     """Fig. 2: one row per image, growth from left to right, the target last. Returns a matplotlib figure.
 
-    frames (F, N, 3 or 4, H, W), one per title; targets (N, 3 or 4, H, W), unless they are not at hand.
+    frames (F, N, 3 or 4, H, W), one per title; targets (N, 3 or 4, H, W), if they are at hand.
     """
     import matplotlib.pyplot as plt
 
@@ -69,7 +69,7 @@ def save_figure(figure: Any, name: str, parameters: dict[str, Any]) -> None:
     """Save a matplotlib figure under figures/ as PNG and SVG, its parameters in their metadata.
 
     Only in the book's own folder, where the book is built: a run from elsewhere, with other parameters,
-    leaves the figures of the book alone. So does a run whose figure differs by rounding only, as machines do.
+    leaves the figures of the book alone. So does a run whose figure differs only by rounding, as machines do.
     """
     import matplotlib as mpl
 
@@ -92,7 +92,7 @@ def save_figure(figure: Any, name: str, parameters: dict[str, Any]) -> None:
 
 
 def different(one: bytes, other: bytes) -> float:
-    """Which share of the pixels of two PNGs a reader could tell apart; 1 if their sizes differ."""
+    """The share of the pixels of two PNGs that a reader could tell apart; 1 if their sizes differ."""
     import numpy as np
 
     with Image.open(io.BytesIO(one)) as first, Image.open(io.BytesIO(other)) as second:
@@ -112,7 +112,7 @@ def picture_parameters(png: bytes) -> dict[str, Any] | None:
 
 
 def _same(one: bytes, other: bytes) -> bool:
-    """Two PNGs by `save_figure` with the same parameters, alike to the eye."""
+    """Whether two PNGs by `save_figure` have the same parameters and look the same."""
     return picture_parameters(one) == picture_parameters(other) and different(one, other) < ROUNDING
 
 
@@ -132,9 +132,9 @@ def mutation_curves(curves: dict[str, Sequence[tuple[float, float]]]) -> Any:
 
 
 def seed_spread(errors: dict[str, Sequence[float | None]], published: Sequence[float]) -> Any:
-    """MSE of each variant: a dot per seed, mean and standard deviation beside it, and the published value.
+    """MSE of each variant: a dot per seed, the mean and standard deviation beside them, and the published value.
 
-    None stands for a training that diverged: these are counted in the label. Returns a matplotlib figure.
+    None stands for a training that diverged; the label counts these. Returns a matplotlib figure.
     """
     import matplotlib.pyplot as plt
     import numpy as np

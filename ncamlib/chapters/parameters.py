@@ -1,7 +1,7 @@
 """Checks the parameters of a chapter, however they were given.
 
-papermill passes what it cannot parse as text and only warns of a name it does not know; here
-both end in one sentence that lists the choices.
+papermill passes what it cannot parse as text and only warns about a name it does not know; here
+both raise an error of one sentence that lists the choices.
 """
 
 import math
@@ -66,7 +66,7 @@ def _convert(name: str, value: Any, kind: Any) -> Any:
             raise NcamError(f"{name} is {value!r}: give {wanted} of them, separated by spaces or commas")
         return [_convert(name, item, kind.kind) for item in items]
     if kind in (str, Path) and not isinstance(value, str):
-        raise NcamError(f"{name} is {value!r}: give a text")
+        raise NcamError(f"{name} is {value!r}: give text")
     if kind is str:
         return as_text(value)
     if kind is Path:
@@ -103,5 +103,5 @@ def load_manifold(name: str, example: str = "full-dna-syn") -> tuple[NCAM, dict[
     loaded, header = load_model(name)
     model = growing(loaded, name)
     if model.config.code != "dna" or header["images"] not in SUBSETS:
-        raise NcamError(f"this chapter needs a model of emoji with DNA codes, which {name} is not: take {example}")
+        raise NcamError(f"this chapter needs a model of emoji with DNA codes, which {name} is not: use {example}")
     return model, header, emoji(header["images"], model.config.image_size)

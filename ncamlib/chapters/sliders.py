@@ -24,9 +24,9 @@ def _png(images: Tensor, scale: int) -> bytes:
 
 
 def _sliders(controls: Sequence[Any], draw: Callable[[], Tensor], scale: int, alt: str) -> Any:
-    """Controls above the images that `draw` gives for their values, (N, C, H, W); drawn again whenever one moves.
+    """Controls above the images that `draw` returns for their values, (N, C, H, W); redrawn whenever one moves.
 
-    Where there is no kernel, as in a built page, the first picture stands in, described by `alt`.
+    Without a kernel, as in a built page, the first picture stands in, described by `alt`.
     """
     import ipywidgets as widgets
 

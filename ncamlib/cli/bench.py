@@ -1,4 +1,4 @@
-"""`ncam bench`: the rollout beside everything one could use instead."""
+"""`ncam bench`: the rollout timed against the alternatives."""
 
 import datetime
 import json
@@ -28,17 +28,17 @@ def bench(
     rounds: Annotated[
         int | None,
         typer.Option(
-            help="Turns of every variant in every case, 5 unless told, 3 if quick.", callback=between(1, 1000)
+            help="Rounds, each of every variant in every case (default: 5; quick: 3).", callback=between(1, 1000)
         ),
     ] = None,
     recipes: Annotated[
         str | None,
-        typer.Option(metavar="MINUTES,MINUTES", help="Train by the present and the earlier recipe instead, so long."),
+        typer.Option(metavar="MINUTES,MINUTES", help="Instead, train by the present and the earlier recipe."),
     ] = None,
     as_json: AsJson = False,
     device: Device = "auto",
 ) -> None:
-    """Time the rollout beside everything one could use instead, and a training step."""
+    """Time the rollout against the alternatives, and a training step."""
     from ncamlib.bench import rollout as benchmark
     from ncamlib.bench import training
 
@@ -74,17 +74,17 @@ def minutes_of(text: str) -> dict[str, float]:
     """'20,75' -> minutes by recipe; NcamError for anything else."""
     parts = text.split(",")
     if len(parts) != 2 or not all(re.fullmatch(r"\d{1,5}(\.\d{1,3})?", part) and float(part) > 0 for part in parts):
-        raise NcamError(f"'{text}' is not two times: write minutes for the present and the earlier recipe, like 20,75")
+        raise NcamError(f"'{text}' is not two durations: give minutes for the present and earlier recipe, e.g. 20,75")
     return dict(zip(("present", "earlier"), map(float, parts), strict=True))
 
 
 def show_training(ratio: float | None, shares: list[StepShare]) -> None:
-    """Print what was timed of a training step."""
+    """Print the timings of a training step."""
     if ratio is not None:
-        typer.echo(f"a synchronous training step with the light cone takes {ratio:.2f} of one without")
+        typer.echo(f"a synchronous training step with the light cone takes {ratio:.2f} times as long as one without")
     for row in shares:
         size = f"{row.grid}x{row.grid}, batch {row.batch}"
-        typer.echo(f"{TIMED} at {size}: {row.milliseconds:.0f} ms a step, {row.growth:.0%} of it growth")
+        typer.echo(f"{TIMED} at {size}: {row.milliseconds:.0f} ms per step, {row.growth:.0%} of it growth")
 
 
 def show(rows: list[Row]) -> None:

@@ -1,4 +1,4 @@
-"""The `ncam data` commands: what ships, where it comes from, and the proof."""
+"""The `ncam data` commands: what ships, where it comes from, and how it is verified."""
 
 import io
 from pathlib import Path
@@ -30,7 +30,9 @@ def data_info(names: Annotated[str | None, typer.Option(help="List the emoji of 
     typer.echo(f"sprites {sprites.sprites_digest(sprites.sprites())}")
 
 
-Font = Annotated[Path | None, typer.Option(help="A NotoColorEmoji.ttf. [the system's, else upstream's v2.042]")]
+Font = Annotated[
+    Path | None, typer.Option(help="A NotoColorEmoji.ttf (default: the system's, else upstream's v2.042).")
+]
 
 
 @app.command("build")
@@ -50,7 +52,7 @@ def data_build(
 
 @app.command("verify")
 def data_verify(font: Font = None) -> None:
-    """Prove by digest that the shipped sprites equal a rebuild from the font."""
+    """Verify by digest that the shipped sprites equal a rebuild from the font."""
     font_file = noto.find_font(font)
     typer.echo(f"drawing {len(sprites.manifest())} sprites from {font_file}", err=True)
     rebuilt = sprites.sprites_digest(noto.build_sprites(font_file, [row["sequence"] for row in sprites.manifest()]))
@@ -63,13 +65,13 @@ def data_verify(font: Font = None) -> None:
 def data_pca(
     name: Annotated[str, typer.Argument(metavar="DATASET", help="An emoji subset, cifar10 or cifar10-test.")],
     data_dir: DataDir = None,
-    record: Annotated[bool, typer.Option("--record", help="Keep it for the tables of the book.")] = False,
+    record: Annotated[bool, typer.Option("--record", help="Record it for the tables of the book.")] = False,
 ) -> None:
-    """What a linear code leaves of a set of images: the yardstick beside the models' errors."""
+    """Residual error of PCA on a set of images: the linear baseline for the models' errors."""
     size, channels = (32, 3) if name.startswith("cifar10") else (64, 4)
     images = data.load(name, size, channels, data_dir)
     typer.echo(f"decomposing {len(images)} images", err=True)
     left = pca.record(images).errors if record else pca.errors(images).tolist()
     for components in (0, 16, 32, 64, 128, 256, 512, 1024):
         if components < len(left):
-            typer.echo(f"{components:5d} components leave an MSE of {left[components]:.4g}")
+            typer.echo(f"{components:5d} components: residual MSE {left[components]:.4g}")

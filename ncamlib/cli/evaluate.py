@@ -37,7 +37,7 @@ def evaluate(
     steps: GrowthSteps = None,
     seeds: Annotated[int, typer.Option(help="Average over this many draws.", callback=between(1, 1000))] = SEEDS,
     test: Annotated[
-        bool, typer.Option("--test", help="On images it was not trained on: the held-out emoji, CIFAR-10's test batch.")
+        bool, typer.Option("--test", help="Use unseen images: the held-out emoji, CIFAR-10's test batch.")
     ] = False,
     record: Annotated[
         bool, typer.Option("--record", help="Record as the experiment's result, with its mutation curve.")
@@ -56,7 +56,10 @@ def evaluate(
     images = images_of(header, model.config, file.name, data_dir, skip_broken, test)
     if record:
         if (mutation_rate, fire_rate, steps, seeds) != (TEST_MUTATION, None, None, SEEDS):
-            raise NcamError("what is recorded is measured under the paper's test conditions: leave the options away")
+            raise NcamError(
+                "results are recorded under the paper's test conditions: "
+                "leave out --mutation-rate, --fire-rate, --steps and --seeds"
+            )
         if images.digest != header["data_digest"]:
             raise NcamError("these are not the images that the model was trained on: nothing is recorded")
         measured, where = keep(file, images, torch_device)
@@ -76,13 +79,13 @@ def evaluate(
 
 
 def keep(file: Path, images: Images, device: torch.device) -> tuple[Result, Path]:
-    """Record the result of a shipped checkpoint, or beside one that was trained here, for `ncam merge`."""
+    """Record the result of a shipped checkpoint; for one trained here, write it beside the run, for `ncam merge`."""
     from ncamlib.results import reproduce
 
     if file.name == MODEL_FILE:
         return reproduce.measure_run(file.parent, images, device), file.parent / reproduce.RESULT_FILE
     if checkpoint.checkpoint_path(file.stem) != file:
-        raise NcamError("only a shipped checkpoint, or the model.safetensors of a run, is recorded")
+        raise NcamError("only a shipped checkpoint, or the model.safetensors of a run, can be recorded")
     model, header = checkpoint.load_model(file, device)
     result = measure_all(model, images, header)
     store.record(result)
@@ -92,14 +95,14 @@ def keep(file: Path, images: Images, device: torch.device) -> tuple[Result, Path
 def images_of(
     header: dict[str, Any], model: Any, file: str, data_dir: Path | None, skip_broken: bool, test: bool = False
 ) -> Images:
-    """The images that a model was trained on, or those to `test` it; says so if those in `data_dir` are others."""
+    """The images that a model was trained on, or those to `test` it; notes if those in `data_dir` differ."""
     name = header["images"]
     if test:
         trained_on = header["experiment"].get("images", name)  # also where a copy stood in for it
         if trained_on == "cifar10":
             return data.load("cifar10-test", model.image_size, model.image_channels, data_dir)
         if trained_on not in data.SUBSETS or data_dir is not None:
-            raise NcamError(f"there are no images to test a model of '{name}' with: give some with --data-dir alone")
+            raise NcamError(f"there are no test images for a model of '{name}': leave out --test and use --data-dir")
         return data.emoji("heldout", model.image_size)
     if data_dir is None and not data.known(name):
         raise NcamError(f"{file} was trained on '{name}': give those pictures with --data-dir FOLDER")

@@ -20,14 +20,16 @@ def grow(
     steps: Annotated[
         int | None,
         typer.Option(
-            help="Steps of the automaton. [the model's, more on a larger grid]", callback=between(1, MOST_STEPS)
+            help="Steps of the automaton (default: the model's, more on a larger grid).",
+            callback=between(1, MOST_STEPS),
         ),
     ] = None,
     fire_rate: FireRate = None,
     mutation_rate: MutationRate = TEST_MUTATION,
     seed: Seed = 0,
     grid: Annotated[
-        int | None, typer.Option(help="Side of the grid in cells. [the image's]", callback=between(1, MOST_GRID))
+        int | None,
+        typer.Option(help="Side of the grid in cells (default: the image's).", callback=between(1, MOST_GRID)),
     ] = None,
     scale: Annotated[int, typer.Option(help="Pixels per cell in the picture.", callback=between(1, 64))] = 4,
     backend: Backend = "auto",

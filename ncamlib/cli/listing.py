@@ -1,4 +1,4 @@
-"""`ncam list`: every row of the paper's results, published and ours."""
+"""`ncam list`: all rows of the paper's results, published and ours."""
 
 import itertools
 import json
@@ -15,7 +15,7 @@ def list_experiments(
     as_json: AsJson = False,
     write: Annotated[bool, typer.Option("--write", help="Render the tables of README.md and the book.")] = False,
 ) -> None:
-    """Every row of the paper's results, the published number and ours."""
+    """All rows of the paper's results, with the published number and ours."""
     if write:
         for file, table in tables.rendered().items():
             tables.write_into(project_root() / file, table)
@@ -27,7 +27,7 @@ def list_experiments(
 
 
 def show(rows: list[dict[str, Any]]) -> None:
-    """Print the rows as they fit a terminal."""
+    """Print the rows in the width of a terminal."""
     from rich.console import Console
     from rich.table import Column, Table
 
@@ -44,7 +44,7 @@ def show(rows: list[dict[str, Any]]) -> None:
 
 
 def _measured(row: dict[str, Any]) -> list[str]:
-    """What was measured of an experiment, and how it was trained."""
+    """The measurements of an experiment, and how it was trained."""
     if row["mse"] is None:
         return ["–"]
     alike = "" if row["table_mse"] is None else tables.number(row["table_mse"])

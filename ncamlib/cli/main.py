@@ -1,4 +1,4 @@
-"""The `ncam` command, put together, and its way out: one sentence and an exit status."""
+"""The whole `ncam` command, and how it ends: with one sentence and an exit status."""
 
 import contextlib
 import io
@@ -35,9 +35,9 @@ app.add_typer(data.app, name="data")
 
 @contextlib.contextmanager
 def ended() -> Iterator[None]:
-    """The way out of a command: an NcamError is one sentence on stderr and exit status 2, a diverged training 1.
+    """How a command ends: an NcamError is one sentence on stderr and exit status 2, a diverged training 1.
 
-    What was stopped by a signal ends as if it had died of it, with 128 plus its number, so that `&&` does not go on.
+    A command stopped by a signal exits as if killed by it, with 128 plus its number, so that `&&` does not continue.
     """
     try:
         yield
@@ -48,20 +48,20 @@ def ended() -> Iterator[None]:
         sys.exit(1 if isinstance(error, Diverged) else 2)
     except MISUSED as error:
         if error.format_message():  # without any argument, the help is shown
-            say(f"ncam: {error.format_message().rstrip('.')}; 'ncam --help' lists what there is")
+            say(f"ncam: {error.format_message().rstrip('.')}; see 'ncam --help'")
         sys.exit(2)
     except (KeyboardInterrupt, typer.Abort):
         sys.exit(128 + signal.SIGINT)
 
 
 def say(text: str) -> None:
-    """One line on stderr, where that can be written to."""
+    """Write one line to stderr, if possible."""
     with contextlib.suppress(OSError, ValueError):
         print(text, file=sys.stderr, flush=True)
 
 
 def _note(message: Warning | str, category: type[Warning], *where: Any, **_: Any) -> None:
-    """A warning as a user reads it: our own without the place in the code that it came from."""
+    """Show a warning to the user; our own appear without their place in the code."""
     if issubclass(category, SlowRollouts):
         say(f"note: {message}")
     else:
@@ -69,8 +69,8 @@ def _note(message: Warning | str, category: type[Warning], *where: Any, **_: Any
 
 
 def main() -> None:
-    """Entry point. What cannot be encoded for the terminal is written by its number; output that finds no room, or
-    nobody who reads it, ends the command with one sentence, or none.
+    """Entry point. Characters that the terminal cannot encode are escaped. If the output cannot be written, the command
+    ends with one sentence; if nobody reads it, with none.
     """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
@@ -92,7 +92,7 @@ def main() -> None:
 
 
 def _drop(stream: Any) -> None:
-    """Nothing more is written to a stream that could not be: Python's own attempt at the end would complain."""
+    """Redirect a stream that cannot be written to, or Python would complain when it flushes it at exit."""
     try:
         stream.flush()
     except (OSError, ValueError):

@@ -32,16 +32,16 @@ def between(low: float, high: float) -> Any:
 
 
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
-Backend = Annotated[str, typer.Option(help=f"Who computes the rollout: {', '.join(BACKENDS)}.")]
+Backend = Annotated[str, typer.Option(help=f"Backend of the rollout: {', '.join(BACKENDS)}.")]
 DataDir = Annotated[
     Path | None,
-    typer.Option(help="A folder of pictures in place of the data set, or the archive of CIFAR-10."),
+    typer.Option(help="A folder of pictures instead of the data set, or the CIFAR-10 archive."),
 ]
 SkipBroken = Annotated[bool, typer.Option("--skip-broken", help="Skip pictures that cannot be read.")]
 OptimiserSteps = Annotated[
     int | None,
     typer.Option(
-        help="Steps of the optimiser, where no time budget is given. [the experiment's]", callback=between(1, 1e9)
+        help="Optimiser steps, if no time budget is given (default: the experiment's).", callback=between(1, 1e9)
     ),
 ]
 StepsAlias = Annotated[int | None, typer.Option("--steps", hidden=True, callback=between(1, 1e9))]  # its earlier name
@@ -49,9 +49,10 @@ MutationRate = Annotated[
     float, typer.Option(help="Share of DNA letters replaced by random ones.", callback=between(0, 1))
 ]
 FireRate = Annotated[
-    float | None, typer.Option(help="Probability that a cell updates. [the model's]", callback=between(0.001, 1))
+    float | None,
+    typer.Option(help="Probability that a cell updates (default: the model's).", callback=between(0.001, 1)),
 ]
-Seed = Annotated[int, typer.Option(help="Seed of what chance decides.", callback=between(0, MOST_SEED))]
+Seed = Annotated[int, typer.Option(help="Random seed.", callback=between(0, MOST_SEED))]
 Batch = Annotated[int | None, typer.Option(help="Images per step, over all processes.", callback=between(1, 1e6))]
 LearningRate = Annotated[float | None, typer.Option(help="Peak learning rate.", callback=between(1e-12, 1e3))]
 Ema = Annotated[float | None, typer.Option(help="Decay of the averaged weights, 0 for none.", callback=between(0, 1))]
@@ -59,7 +60,7 @@ GrowthSteps = Annotated[
     int | None,
     typer.Option(
         "--steps",
-        help="Steps of the automaton. [the model's, more on a larger grid]",
+        help="Steps of the automaton (default: the model's, more on a larger grid).",
         callback=between(1, MOST_STEPS),
     ),
 ]
@@ -71,7 +72,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def parse_duration(text: str | None) -> float | None:
-    """'90s', '9m', '1h30m' or a number of seconds alone -> seconds. '1h30' could mean two things and is refused."""
+    """'90s', '9m', '1h30m' or a bare number of seconds -> seconds. '1h30' is ambiguous and refused."""
     if text is None:
         return None
     number = r"(\d{1,9}(?:\.\d{1,9})?)"
@@ -79,7 +80,7 @@ def parse_duration(text: str | None) -> float | None:
     units = (1, 3600, 60, 1)
     seconds = sum(float(n or 0) * unit for n, unit in zip(match.groups(), units, strict=True)) if match else 0
     if seconds <= 0:
-        raise NcamError(f"'{text}' is not a time: write for instance 90s, 9m or 1h30m")
+        raise NcamError(f"'{text}' is not a duration: write e.g. 90s, 9m or 1h30m")
     return seconds
 
 

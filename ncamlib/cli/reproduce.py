@@ -1,4 +1,4 @@
-"""The commands that train everything, and ship the best of what was trained."""
+"""The commands that train everything and ship the best runs."""
 
 import os
 from pathlib import Path
@@ -26,22 +26,22 @@ from ncamlib.machine import pick_device
 
 
 def reproduce(
-    names: Annotated[list[str] | None, typer.Argument(metavar="[EXPERIMENT]...", help="All, unless named.")] = None,
+    names: Annotated[list[str] | None, typer.Argument(metavar="[EXPERIMENT]...", help="All by default.")] = None,
     out: Annotated[Path, typer.Option(help="One folder per experiment; resumes what it holds.")] = Path("runs"),
-    time_budget: Annotated[str | None, typer.Option(help="Shared among all, e.g. 25m.")] = None,
+    time_budget: Annotated[str | None, typer.Option(help="Total, shared among all, e.g. 25m.")] = None,
     optimiser_steps: OptimiserSteps = None,
     steps: StepsAlias = None,
     more: Annotated[bool, typer.Option("--more", help="Train the shipped checkpoints further.")] = False,
-    status: Annotated[bool, typer.Option("--status", help="Say how far each is, and train nothing.")] = False,
-    nice: Annotated[int, typer.Option(help="Leave the processor to others, 0 to 19.", callback=between(0, 19))] = 0,
+    status: Annotated[bool, typer.Option("--status", help="Show the progress of each, and train nothing.")] = False,
+    nice: Annotated[int, typer.Option(help="Yield the processor to others, 0 to 19.", callback=between(0, 19))] = 0,
     threads: Threads = None,
     device: Device = "auto",
     backend: Backend = "auto",
     data_dir: DataDir = None,
 ) -> None:
-    """Train and measure experiments one after the other, unattended. The same command continues.
+    """Train and measure experiments in turn, unattended. The same command continues.
 
-    Several processes may run it at once: each takes the next experiment that no other has.
+    Several processes may run it at once: each takes the next free experiment.
     """
     from ncamlib.results import reproduce as reproduction
 
@@ -69,14 +69,14 @@ def reproduce(
 
 
 def trials(
-    bases: Annotated[list[str] | None, typer.Argument(metavar="[EXPERIMENT]...", help="All, unless named.")] = None,
+    bases: Annotated[list[str] | None, typer.Argument(metavar="[EXPERIMENT]...", help="All by default.")] = None,
     out: Annotated[Path, typer.Option(help="One folder per trial.")] = Path("runs/trials"),
-    time_budget: Annotated[str, typer.Option(help="Of each trial.")] = "4m",
+    time_budget: Annotated[str, typer.Option(help="For each trial.")] = "4m",
     threads: Threads = 1,
     device: Device = "auto",
     data_dir: DataDir = None,
 ) -> None:
-    """Train a base experiment with one setting changed at a time, and record what each change did."""
+    """Train a base experiment with one setting changed at a time, and record the effect of each change."""
     from ncamlib.results import trials as recipe
 
     torch.set_num_threads(threads)
@@ -89,7 +89,7 @@ def trials(
 def merge(
     folders: Annotated[list[Path], typer.Argument(help="The --out folders of `ncam reproduce`.")],
     table: Annotated[
-        bool, typer.Option("--table", help="Record them also as the runs that are compared, trained alike.")
+        bool, typer.Option("--table", help="Also record them as the runs for comparison, trained alike.")
     ] = False,
 ) -> None:
     """Ship the best of several runs: checkpoints, losses and results go into the checkout."""

@@ -31,7 +31,7 @@ from ncamlib.machine import pick_device
 def configured(name: str, pictures: Path | None = None, **changes: Any) -> Experiment:
     """An experiment with the training settings of the command line, on a folder of pictures if one is given.
 
-    A folder stands in for photographs that may not be shipped; else it makes a model of its own.
+    For CIFAR-10 the folder stands in for photographs that may not be shipped; otherwise it makes a new experiment.
     """
     base = experiment(name)
     settings = {key: value for key, value in changes.items() if value is not None}
@@ -45,7 +45,7 @@ def configured(name: str, pictures: Path | None = None, **changes: Any) -> Exper
 def train(
     name: Annotated[str, typer.Argument(metavar="EXPERIMENT")],
     out: Annotated[
-        Path | None, typer.Option(help="Folder for checkpoints; resumes what it holds. [runs/EXPERIMENT]")
+        Path | None, typer.Option(help="Folder for checkpoints; resumes what it holds (default: runs/EXPERIMENT).")
     ] = None,
     time_budget: Annotated[str | None, typer.Option(help="Train this long, e.g. 9m, in place of a step count.")] = None,
     optimiser_steps: OptimiserSteps = None,
@@ -88,5 +88,5 @@ def train(
 
 
 def config(name: Annotated[str, typer.Argument(metavar="EXPERIMENT")]) -> None:
-    """Print an experiment's whole configuration as JSON."""
+    """Print the whole configuration of an experiment as JSON."""
     typer.echo(json.dumps(to_dict(experiment(name)), indent=1))

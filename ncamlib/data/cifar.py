@@ -29,10 +29,10 @@ OTHERWISE = "give the archive, or a folder of the pictures, with --data-dir"
 
 
 def cifar10(archive: Path | None = None, test: bool = False) -> Images:
-    """The 50,000 training images of CIFAR-10, (50000, 3, 32, 32), or its 10,000 for `test`.
+    """The 50,000 training images of CIFAR-10, (50000, 3, 32, 32), or with `test` its 10,000 test images.
 
-    `archive` is the official binary or Python archive, packed or not; without one, the binary one is downloaded once
-    and checked by MD5. Batches are read in place: nothing is extracted, and a pickled one is never unpickled.
+    `archive` is the official binary or Python archive, packed or unpacked; without one, the binary one is downloaded
+    once and checked by MD5. Batches are read in place: nothing is extracted, and a pickled one is never unpickled.
     """
     if archive is None:
         archive = download(CIFAR10_SOURCES, "CIFAR-10", ARCHIVE, f"md5:{CIFAR10_MD5}", OTHERWISE)
@@ -41,7 +41,7 @@ def cifar10(archive: Path | None = None, test: bool = False) -> Images:
         parts = [_batch(content) for content in _contents(archive.expanduser(), batches)]
     except BROKEN as error:
         raise NcamError(
-            f"{archive} is not the CIFAR-10 binary archive, nor the Python one, or is damaged: get it again"
+            f"{archive} is damaged, or neither the binary nor the Python archive of CIFAR-10: get it again"
         ) from error
     labels, pixels = (np.concatenate(column) for column in zip(*parts, strict=True))
     names = [f"{CIFAR10_CLASSES[label]}-{i}" for i, label in enumerate(labels)]
@@ -56,12 +56,12 @@ def is_cifar10(path: Path) -> bool:
 
 
 def _unpacked(path: Path) -> Path:
-    """Where the batches of an unpacked archive are: in a folder, or in the one inside it."""
+    """Where the batches of an unpacked archive are: in this folder, or in the one inside it."""
     return next((path / name for name in FOLDERS if (path / name).is_dir()), path)
 
 
 def _contents(archive: Path, batches: list[str]) -> list[bytes]:
-    """What the files of the batches hold; raises one of BROKEN."""
+    """The contents of the batch files; raises one of BROKEN."""
     if archive.is_dir():
         folder = _unpacked(archive)
         suffix = ".bin" if (folder / f"{batches[0]}.bin").exists() else ""
@@ -94,7 +94,7 @@ def _batch(content: bytes) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _pickled(content: bytes) -> tuple[np.ndarray, np.ndarray]:
-    """A batch of the Python archive, from the operations that would build it; none of them is carried out."""
+    """A batch of the Python archive, from the operations that would build it, without running any of them."""
     longest, labels, key = "", [], ""
     for operation, value, _ in pickletools.genops(content):
         if isinstance(value, str | bytes):

@@ -1,4 +1,4 @@
-"""A set of images, and what identifies it. N images, C channels, H W pixels."""
+"""A set of images and its identity. N images, C channels, H W pixels."""
 
 import difflib
 import functools
@@ -28,7 +28,7 @@ def evenly(count: int, most: int) -> list[int]:
 
 @dataclass(frozen=True)
 class Images:
-    """A named set of images and what identifies them."""
+    """A named set of images and their identity."""
 
     name: str
     pixels: Tensor  # (N, C, H, W)
@@ -48,7 +48,7 @@ class Images:
 
     @property
     def emoji(self) -> list[str]:
-        """The emoji themselves; the names of pictures that are none."""
+        """The emoji themselves; for other pictures, their names."""
         return [characters(sequence) for sequence in self.sequences] or self.names
 
     def require(self, channels: int, size: int, who: str) -> None:
@@ -70,8 +70,8 @@ class Images:
     def index(self, key: str) -> int:
         """Position of an emoji given as itself, its name or its code points, however spelled; NcamError if absent.
 
-        Selectors of a style (U+FE0F, U+FE0E), spaces around, colons (":lizard:"), capitals and the separators of words
-        make no difference; code points may be written 1F98E, U+1F98E, \\U0001F98E, 0x1F98E or &#x1F98E;.
+        Style selectors (U+FE0F, U+FE0E), surrounding spaces, colons (":lizard:"), capitals and word separators make no
+        difference; code points may be written 1F98E, U+1F98E, \\U0001F98E, 0x1F98E or &#x1F98E;.
         """
         key = as_text(key)
         if key in self.names:
@@ -89,7 +89,7 @@ CODE_POINT = re.compile(r"(?:U\+|\\U|\\u|\\u\{|0x|&#x)?([0-9a-f]{2,8})[;}]?", re
 
 
 def as_text(key: str) -> str:
-    """What was typed, where the terminal's encoding was not understood (the C locale): UTF-8 all the same."""
+    """Text as it was typed, read as UTF-8 even if the locale did not allow for it (the C locale)."""
     try:
         return os.fsencode(key).decode() if any("\ud800" <= c <= "\udfff" for c in key) else key
     except UnicodeError:
@@ -97,8 +97,8 @@ def as_text(key: str) -> str:
 
 
 def listed(value: str | Sequence[Any]) -> list[str]:
-    """A list in a string -> its items: separated by commas, where there are any, else by spaces; brackets and quotes
-    around them as in Python or JSON. A list is taken as it is.
+    """A list in a string -> its items, separated by commas if there are any, else by spaces. Brackets and quotes are
+    allowed, as in Python or JSON. A list is taken as it is.
     """
     if not isinstance(value, str):
         return [str(item).strip() for item in value]
@@ -111,7 +111,7 @@ def listed(value: str | Sequence[Any]) -> list[str]:
 
 @functools.cache
 def _plain_sequence(text: str) -> tuple[int, ...]:
-    """The code points of an emoji, or of what writes them down, without selectors; () for anything else."""
+    """The code points of an emoji, given as itself or written out, without selectors; () for anything else."""
     text = text.strip()
     apart = re.sub(r"(?=\\u|&#|u\+)", " ", text, flags=re.IGNORECASE)
     parts = [CODE_POINT.fullmatch(part) for part in re.split(r"[\s,-]+", apart) if part]
@@ -124,7 +124,7 @@ def _plain_sequence(text: str) -> tuple[int, ...]:
 
 @functools.cache
 def _plain_name(text: str) -> str:
-    """A name without what people spell differently."""
+    """A name without the differences of spelling."""
     text = unicodedata.normalize("NFKC", text).strip().strip(":").casefold()
     return re.sub(r"[\s_:,.()’'-]+", " ", text).strip()
 
@@ -139,4 +139,4 @@ def _suggest(key: str, names: list[str]) -> str:
         near = [name for name in names if _plain_name(said) in _plain_name(name)][:8]
         near = near or difflib.get_close_matches(_plain_name(said).replace(" ", "_"), names, 4, 0.6)
     where = "'ncam data info --names full' lists all emoji"
-    return f"choose for instance {', '.join(near)} ({where})" if near else where
+    return f"choose for example {', '.join(near)} ({where})" if near else where

@@ -22,9 +22,9 @@ def folder(
 ) -> Images:
     """Every picture under `path` as one set, named by relative path.
 
-    A broken picture is named and refused, or named and skipped if `skip_broken`; pictures of another size are resized,
-    other files ignored, and `say` (default: stderr) is told how many. What systems keep for themselves is passed over:
-    hidden files and folders, and those that begin with @.
+    A broken picture is named and refused, or named and skipped if `skip_broken`. Pictures of another size are resized
+    and other files ignored; `say` (default: stderr) is told how many. Files that systems keep for themselves are passed
+    over: hidden files and folders, and those that begin with @.
     """
     say = say or functools.partial(print, file=sys.stderr)
     path = path.expanduser()
@@ -69,7 +69,7 @@ def _of_the_system(file: Path) -> bool:
 def load(name: str, size: int, channels: int = 4, data_dir: Path | None = None, skip_broken: bool = False) -> Images:
     """The images of an experiment: an emoji subset, one emoji by name, a part of CIFAR-10, or the folder `data_dir`.
 
-    For CIFAR-10, `data_dir` may also be its official archive, packed or not.
+    For CIFAR-10, `data_dir` may also be its official archive, packed or unpacked.
     """
     photographs = name in PHOTOGRAPHS
     if photographs and (data_dir is None or is_cifar10(data_dir)):

@@ -1,4 +1,4 @@
-"""Builds the shipped emoji sprites from a NotoColorEmoji.ttf, and proves that they are its own.
+"""Builds the shipped emoji sprites from a NotoColorEmoji.ttf, and verifies that they come from it.
 
 The font stores each emoji as a 136x128 PNG in its CBDT table. Sequences have no glyph names, so
 they are shaped with HarfBuzz; the bitmap is cropped to 128x128 and averaged down to 64x64 with
@@ -34,7 +34,7 @@ def git_blob_hash(content: bytes) -> str:
 
 
 def system_font() -> Path | None:
-    """The machine's own NotoColorEmoji.ttf, if it has one."""
+    """The system's NotoColorEmoji.ttf, if it has one."""
     return next((Path(p) for p in SYSTEM_FONTS if Path(p).is_file()), None)
 
 
@@ -71,7 +71,7 @@ def _bitmaps(font: Path, sequences: Sequence[str]) -> Iterator[bytes]:
     if "CBDT" not in tables:
         raise NcamError(
             f"{font.name} has no CBDT table (colour bitmaps): use the CBDT build of "
-            "NotoColorEmoji, for instance Debian's fonts-noto-color-emoji"
+            "NotoColorEmoji, for example Debian's fonts-noto-color-emoji"
         )
     strike = tables["CBDT"].strikeData[0]
     shaper = uharfbuzz.Font(uharfbuzz.Face(font.read_bytes()))

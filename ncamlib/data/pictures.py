@@ -26,8 +26,8 @@ ANIMATIONS, PICTURES = (".gif", ".apng"), (".png",)  # that are written
 def load_image(path: Path, size: int, channels: int = 4) -> tuple[Tensor, tuple[int, int]]:
     """One picture as a (channels, size, size) tensor, premultiplied; and the size it had (W, H), held upright.
 
-    Other sizes are resized (padded to a square first). NcamError for a file that is broken, too large, or holds
-    numbers whose white is unknown.
+    Other sizes are resized (padded to a square first). NcamError for a file that is broken, too large, or has
+    values without a known white level.
     """
     if not path.exists():
         raise NcamError(f"there is no picture {path}")
@@ -44,7 +44,7 @@ def load_image(path: Path, size: int, channels: int = 4) -> tuple[Tensor, tuple[
 
 
 def _opened(path: Path) -> Image.Image:
-    """What a file holds, in RGBA, held upright. NcamError if that cannot be read."""
+    """The picture in a file, in RGBA, held upright. NcamError if it cannot be read."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of what is odd, but can be read
@@ -62,7 +62,7 @@ def _opened(path: Path) -> Image.Image:
 
 
 def _eight_bits(picture: Image.Image, path: Path) -> Image.Image:
-    """A picture of more than 8 bits a channel in 8; others as they are. Pillow's own conversion clips at 255."""
+    """Reduce a picture to 8 bits per channel if it has more. Pillow's own conversion clips at 255."""
     if picture.mode not in ("I", "F") and not picture.mode.startswith("I;16"):
         return picture
     values = np.asarray(picture)
@@ -70,7 +70,7 @@ def _eight_bits(picture: Image.Image, path: Path) -> Image.Image:
     white = 1 if picture.mode == "F" else 4095 if bits == 12 else 65535
     if (picture.mode == "I" and picture.format not in (None, "PNG")) or values.min() < 0 or values.max() > white:
         have = f"{values.min():g} to {values.max():g}"
-        raise NcamError(f"{path} holds numbers from {have} whose white is unknown: save it with 8 or 16 bits a channel")
+        raise NcamError(f"{path} has values from {have}, with no known white: save it with 8 or 16 bits per channel")
     grey = Image.fromarray((values / white * 255).round().astype(np.uint8))
     key = picture.info.get("transparency")
     if isinstance(key, int):  # this grey means transparent

@@ -27,7 +27,7 @@ def _native() -> bool:
     try:
         cpu.library()
     except cpu.Unavailable as error:
-        text = f"{error}; rollouts are computed by plain PyTorch, right but several times slower"
+        text = f"{error}; rollouts are computed by plain PyTorch, correctly but several times slower"
         warnings.warn(text, SlowRollouts, stacklevel=3)
         return False
     return True
@@ -59,7 +59,7 @@ def select_backend(state: Tensor, steps: int = 1, backend: str | None = None) ->
 
 
 def check(state: Tensor, weights: Weights, leak: Tensor, steps: int, masks: Tensor | Fire | None) -> None:
-    """NcamError unless the arguments of a rollout fit each other: here once, for every backend alike."""
+    """NcamError unless the arguments of a rollout fit together; checked here once, for every backend."""
     if state.ndim != 4 or not state.is_floating_point() or 0 in state.shape:
         raise NcamError(f"a state is a float tensor (B, C, H, W), not {state.dtype} {tuple(state.shape)}")
     if isinstance(steps, bool) or not isinstance(steps, int) or not 0 <= steps <= MOST_STEPS:
@@ -99,7 +99,7 @@ def rollout(
 
     state (B, C, H, W); leak: scalar tensor; masks: which cells fire, (T, B, 1, H, W) bool or a `Fire`
     rule, None where all do; wrap: whether the grid wraps round, else zeros lie beyond its edge
-    -> (B, C, H, W). NcamError for arguments that do not fit each other.
+    -> (B, C, H, W). NcamError for arguments that do not fit together.
     """
     check(state, weights, leak, steps, masks)
     module = {"reference": reference, "cpu": cpu, "triton": triton}[select_backend(state, steps, backend)]

@@ -50,7 +50,7 @@ def compilers() -> list[list[str]]:
 
 
 def _compile(command: list[str], target: Path) -> str:
-    """Build `target`; '' if that worked, else what the compiler said."""
+    """Build `target`; '' if that worked, else the compiler's message."""
     native = ["-mcpu=native"] if platform.machine() in ("arm64", "aarch64") else ["-march=native"]
     said = ""
     for extra in ([*native, "-fopenmp"], native, []):  # fewer wishes each time: a compiler may lack one
@@ -66,7 +66,7 @@ def _compile(command: list[str], target: Path) -> str:
 
 
 def _load(file: Path) -> ctypes.CDLL:
-    """The kernel in a file; OSError if it is another library, or this one may not be run from there."""
+    """The kernel in a file; OSError if it is another library, or cannot be run from there."""
     loaded = ctypes.CDLL(str(file))
     try:
         loaded.ncam_forward.restype = loaded.ncam_backward.restype = None
@@ -80,7 +80,7 @@ def _digest(content: bytes) -> str:
 
 
 def _cached(cache: Path, key: str) -> ctypes.CDLL | None:
-    """The kernel as an earlier process left it. A file's name ends in the digest of its content: a damaged one goes."""
+    """The kernel from an earlier process. A file's name ends in the digest of its content: a damaged one goes."""
     try:
         files = sorted(cache.glob(f"rollout-{key}-*.so"))
     except OSError:
@@ -97,7 +97,7 @@ def _cached(cache: Path, key: str) -> ctypes.CDLL | None:
 
 
 def _build(command: list[str], cache: Path, key: str) -> ctypes.CDLL:
-    """Compile, keep for later processes, load. Where the cache cannot be used, load it from elsewhere."""
+    """Compile, keep for later processes, load. If the cache cannot be used, load it from elsewhere."""
     if sys.stderr.isatty():
         print("compiling the native kernel for this processor, once: a few seconds", file=sys.stderr)
     with tempfile.TemporaryDirectory() as folder:
@@ -113,13 +113,13 @@ def _build(command: list[str], cache: Path, key: str) -> ctypes.CDLL:
         try:
             return _load(built)
         except OSError as error:
-            why = "is another library" if "another" in str(error) else "may not be run from the cache or from elsewhere"
-            raise Unavailable(f"what {command[0]} made of the native kernel {why}") from error
+            why = "is another library" if "another" in str(error) else "cannot be run from the cache or elsewhere"
+            raise Unavailable(f"the native kernel that {command[0]} built {why}") from error
 
 
 @functools.cache
 def library() -> ctypes.CDLL:
-    """The compiled kernel, by the first compiler that can build it; raises Unavailable where none can."""
+    """The compiled kernel, from the first compiler that can build it; raises Unavailable if none can."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ncamlib"
     here = processor("flags", "Features") or platform.processor()
     failures = []
@@ -216,7 +216,7 @@ def rollout(
 ) -> Tensor:
     """As `reference.rollout`, float32, up to 32 channels; once differentiable.
 
-    `cone=False` computes every cell even where those that the seed cannot have reached are known to be alike.
+    `cone=False` computes every cell even where those that the seed cannot have reached are known to be identical.
     """
     channels, hidden = state.shape[1], weights.w1.shape[1]
     wide = next(c for c in CHANNELS if c >= channels)

@@ -1,4 +1,4 @@
-"""Which cells fire, as a rule in place of a stored mask: a counter-based generator.
+"""Which cells fire, as a rule instead of a stored mask: a counter-based generator.
 
 Whether a cell fires is a hash of (sample's seed, step, cell), so every backend draws the same
 cells, backward draws them again, and a rollout cut into parts equals the whole.
@@ -42,11 +42,11 @@ class Fire(NamedTuple):
         return self._replace(seeds=self.seeds[samples])
 
     def mask(self, step: int, height: int, width: int) -> Tensor:
-        """Written out for one step, counted from `start`: (B, 1, H, W) bool."""
+        """The mask of one step, counted from `start`: (B, 1, H, W) bool."""
         key = mix((self.seeds + (self.start + step) * GOLDEN) & WORD)
         cells = mix(torch.arange(height * width, device=self.seeds.device))
         return (mix(key[:, None] ^ cells) < self.limit).view(-1, 1, height, width)
 
     def masks(self, steps: int, height: int, width: int) -> Tensor:
-        """Written out: (T, B, 1, H, W) bool."""
+        """The masks of all steps: (T, B, 1, H, W) bool."""
         return torch.stack([self.mask(t, height, width) for t in range(steps)])

@@ -15,7 +15,7 @@ MIN_GRID = 3  # a seed and its neighbours
 
 
 def weight_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
-    """The shape of every weight of one automaton; whoever predicts them needs to know no more."""
+    """The shape of every weight of one automaton: all that a predictor needs to know."""
     c, k = config.channels, config.hidden
     return {"w1": (k, 3 * c), "b1": (k,), "w2": (c, k), "b2": (c,)}
 

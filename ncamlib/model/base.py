@@ -1,4 +1,4 @@
-"""What models share: what chance decides for all of them, and the half of an auto-encoder that reads images.
+"""What models share: their random draws, and the half of an auto-encoder that reads images.
 
 B batch, E embedding, L letters.
 """

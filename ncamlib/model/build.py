@@ -1,4 +1,4 @@
-"""From a configuration to a model, of the kind it describes."""
+"""Builds the kind of model that a configuration describes."""
 
 import math
 
@@ -11,14 +11,14 @@ from ncamlib.model.manifold import NCAM, Growing, SingleNCA
 
 
 def build(config: ModelConfig, encoder: bool = True) -> NCAM | ConvAutoencoder | SingleNCA:
-    """The model that a configuration describes, freshly initialised; without its encoder if not asked for."""
+    """The model that a configuration describes, freshly initialised; without its encoder if so asked."""
     if config.code == "single":
         return SingleNCA(config)
     return (ConvAutoencoder if config.decoder == "conv" else NCAM)(config, encoder)
 
 
 def fewest_weights(config: ModelConfig, encoder: bool = True) -> int:
-    """A lower bound of how many weights such a model has, without making one."""
+    """A lower bound on the number of weights of such a model, without building one."""
     rule = sum(math.prod(shape) for shape in weight_shapes(config).values())
     if config.code == "single":
         return rule
@@ -36,5 +36,5 @@ def fewest_weights(config: ModelConfig, encoder: bool = True) -> int:
 def growing(model: Model, name: str) -> Growing:
     """The same model if its images grow; NcamError if they come out of an ordinary decoder."""
     if not isinstance(model, Growing):
-        raise NcamError(f"nothing grows in {name}, it has a convolutional decoder: take for instance chars-dna-syn")
+        raise NcamError(f"nothing grows in {name}, which has a convolutional decoder: use for example chars-dna-syn")
     return model

@@ -32,8 +32,8 @@ SUMS = "SHA256SUMS"  # beside the shipped checkpoints, as sha256sum writes and c
 INT8_FROM = 200_000  # matrices and kernels with at least so many entries are stored in 8 bits
 SCALE = ".scale"
 MOST_HEADER = 2**26  # bytes
-AGAIN = "get or train it again"
-# What every header says, and what stands in where an older one does not.
+AGAIN = "download or train it again"
+# What every header says, and the defaults for older ones that do not.
 ABOUT: dict[str, Any] = {"experiment": {"name": "unnamed"}, "images": "unknown", "data_digest": "", "note": ""}
 ABOUT |= {"step": 0, "minutes": 0.0, "parts": []}
 
@@ -96,9 +96,9 @@ def _open(path: Path, kind: str, tensors: bool) -> tuple[dict[str, Tensor], dict
 def _verify(path: Path, content: bytes, expected: str | None, text: str, tensors: dict[str, Tensor]) -> None:
     """NcamError unless a file holds what was written, and finite numbers."""
     if expected is None and hashlib.sha256(content).hexdigest() not in _sums():
-        raise NcamError(f"{path} is not as it was written, or comes from an earlier ncamlib without digests: {AGAIN}")
+        raise NcamError(f"{path} has been changed, or comes from an earlier ncamlib without digests: {AGAIN}")
     if expected is not None and digest(text, tensors) != expected:
-        raise NcamError(f"{path} is damaged, its content does not fit its digest: {AGAIN}")
+        raise NcamError(f"{path} is damaged, its content does not match its digest: {AGAIN}")
     for name, tensor in tensors.items():
         if tensor.is_floating_point() and name != "losses" and not tensor.isfinite().all():
             raise NcamError(f"{name} in {path} is not finite: train it again, with a lower learning rate")
@@ -114,7 +114,7 @@ def _sums() -> set[str]:
 
 
 def _complete(path: Path, header: dict[str, Any]) -> None:
-    """Fill in what is not said; NcamError where it is of another kind than it should be."""
+    """Fill in missing entries; NcamError if one is of the wrong type."""
     for name, value in ABOUT.items():
         given = header.setdefault(name, copy.deepcopy(value))
         number = isinstance(value, int | float) and isinstance(given, int | float) and 0 <= given < math.inf
@@ -130,7 +130,7 @@ def read_header(path: Path, kind: str) -> dict[str, Any]:
 
 
 def _upgrade(tensors: dict[str, Tensor], header: dict[str, Any]) -> None:
-    """Make of a file by an earlier commit what this one would have written."""
+    """Turn a file by an earlier commit into what this one would have written."""
     if "parts" not in header and "commit" in header:  # one training after the other was joined by plus signs
         earlier = header.pop("earlier", [])
         names = ("device", "backend", "commit", "torch")
@@ -173,7 +173,7 @@ def _unpack(packed: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _hollow(config: ModelConfig, state: dict[str, Tensor], path: Path) -> Model:
-    """A model that such weights may be loaded into; NcamError, before anything large is made, if they are too few."""
+    """A model that such weights may be loaded into; NcamError, before anything large is built, if they are too few."""
     encoder = any(name.startswith("encoder.") for name in state)
     if fewest_weights(config, encoder) > sum(tensor.numel() for tensor in state.values()):
         raise NcamError(f"{path} holds fewer weights than its configuration needs: {AGAIN}")
@@ -191,7 +191,7 @@ def save_model(path: Path, model: Model, header: dict[str, Any]) -> None:
 
 
 def load_state(model: torch.nn.Module, state: dict[str, Tensor], path: Path) -> None:
-    """`load_state_dict` with one sentence instead of a page when the shapes are others."""
+    """`load_state_dict` with an error of one sentence instead of a page when the shapes differ."""
     try:
         model.load_state_dict(state)
     except RuntimeError as error:
@@ -199,7 +199,7 @@ def load_state(model: torch.nn.Module, state: dict[str, Tensor], path: Path) -> 
 
 
 def checkpoint_path(name: str) -> Path:
-    """The committed checkpoint of an experiment; a path to a .safetensors file stands for itself."""
+    """The committed checkpoint of an experiment; a path to a .safetensors file is returned as it is."""
     if name.endswith(".safetensors"):
         return Path(name)
     file = project_root() / "checkpoints" / f"{name}.safetensors"
@@ -207,7 +207,7 @@ def checkpoint_path(name: str) -> Path:
 
 
 def losses(name: str) -> list[float]:
-    """The training loss of a shipped experiment, one number per step; empty where none was kept."""
+    """The training loss of a shipped experiment, one number per step; empty if none was kept."""
     file = checkpoint_path(name).with_suffix(".csv")
     if not file.exists():
         return []

@@ -1,4 +1,4 @@
-"""What growing is compared with: a plain convolutional decoder of the same size, from the same code.
+"""The baseline for growing: a plain convolutional decoder of the same size, from the same code.
 
 B batch, E embedding, H W pixels.
 """
@@ -58,6 +58,6 @@ class ConvAutoencoder(Coded):
         backend: str | None = None,
         leak_scale: float | None = None,
     ) -> Tensor:
-        """As `NCAM.forward`; what concerns the automaton is ignored, a smaller grid is an average."""
+        """As `NCAM.forward`; arguments for the automaton are ignored, a smaller grid is an average."""
         decoded = self.decoder(self.code.decode(mutate(self.encode(images), mutation)))
         return F.adaptive_avg_pool2d(decoded, grid) if grid else decoded

@@ -21,7 +21,7 @@ def draw_mutation(
 ) -> Tensor:
     """Which letters change, and into what: (B, E, L) int64, -1 where the letter stays.
 
-    Each letter is replaced with probability `rate` by one drawn evenly from the whole alphabet, so a
+    Each letter is replaced with probability `rate` by one drawn uniformly from the whole alphabet, so a
     quarter of the replaced letters do not change.
     """
     device = generator.device if generator else None
@@ -104,10 +104,10 @@ class DNACode(nn.Module):
         return self.from_gene(F.linear(known, weight, self.from_letters.bias)).squeeze(-1)
 
     def initialise(self, generator: torch.Generator) -> float:
-        """Fit the code to carry standard normal values through 50% mutation; returns the squared error left.
+        """Fit the code to carry standard normal values through 50% mutation; returns the residual squared error.
 
-        A few seconds, no image: without it, letters hardly depend on the image at first while
-        half of them are replaced, and training spends its time escaping that.
+        This takes a few seconds and no image. Without it, letters hardly depend on the image at first while half of
+        them are replaced, and training spends its time escaping from that.
         """
         optimiser = torch.optim.Adam(self.parameters(), FIT_RATE)
         for i in range(FIT_STEPS):

@@ -24,8 +24,8 @@ class Project(nn.Module):
     """A linear map of centred, unit-length features: (B, N) -> (B, M).
 
     `initialise` sets centre and gain from data; weights begin standard normal. So the outputs begin with
-    deviation 1 over the data, and one optimiser step moves them by the same small part whatever
-    N is. (With a plain layer, the part of the features common to all images drowns the rest.)
+    standard deviation 1 over the data, and one optimiser step moves them by the same small fraction
+    whatever N is. (With a plain layer, the part of the features common to all images drowns the rest.)
     """
 
     def __init__(self, features: int, outputs: int):
@@ -50,7 +50,7 @@ class Project(nn.Module):
 
     def _initialise_with_components(self, x: Tensor) -> None:
         """Weights from the principal components of centred features x (B, N), each scaled by the power -1/2 of
-        its deviation: between plain components, whose last are lost, and whitened ones, whose last are noise.
+        its standard deviation: between plain components, whose last are lost, and whitened ones, whose last are noise.
         """
         variances, vectors = torch.linalg.eigh((x @ x.T).double() / len(x))  # of the smaller, B by B, matrix
         count = min(len(self.weight), len(x) - 1, x.shape[1])
@@ -84,7 +84,7 @@ class Encoder(nn.Module):
         self.head = nn.Sequential(*(fcb(config.embedding, config.leak) for _ in range(config.encoder_fcbs)))
 
     def means(self, images: Tensor) -> Tensor:
-        """What the fully connected part sees: the four means of section 3.1, or only the first."""
+        """The input of the fully connected part: the four means of section 3.1, or only the first."""
         maps = self.body(self.stem(images))
         return slice_means(maps) if self.slices else maps.mean((2, 3))
 
@@ -95,17 +95,17 @@ class Encoder(nn.Module):
         return torch.cat([self.means(part.to(device)) for part in images.split(8)])  # in cache
 
     def train_convolutions(self, learn: bool) -> None:
-        """Whether the convolutions learn; while they do not, the means of an image stay the same."""
+        """Set whether the convolutions are trained; while they are not, the means of an image stay the same."""
         for part in (self.stem, self.body):
             part.requires_grad_(learn)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Images (B, image_channels, H, W), or their means (B, features) where those are known -> embedding (B, E)."""
+        """Images (B, image_channels, H, W), or their means (B, features) if those are known -> embedding (B, E)."""
         return self.head(self.project(images if images.ndim == 2 else self.means(images)))
 
 
 def _key(image: Tensor) -> int:
-    """What an image is found by: 64 bits of the SHA-256 of its pixels in 8 bits."""
+    """The key of an image: 64 bits of the SHA-256 of its pixels in 8 bits."""
     pixels = (image * 255).round().to(torch.uint8).cpu().contiguous().numpy().tobytes()
     return int.from_bytes(hashlib.sha256(pixels).digest()[:8], "little", signed=True)
 
@@ -139,6 +139,6 @@ class Codebook(nn.Module):
         if None in places:
             raise NcamError(
                 f"this model was saved without its encoder, with the codes of {len(rows)} images that it was trained "
-                "on: for other pictures take one with an encoder, for instance chars-dna-syn or full-dna-syn"
+                "on: for other pictures use one with an encoder, for example chars-dna-syn or full-dna-syn"
             )
         return self.embeddings[places]

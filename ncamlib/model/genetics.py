@@ -24,10 +24,10 @@ def mean_genes(codes: Tensor, threshold: float) -> Tensor:
 
 
 def inject(codes: Tensor, genes: Tensor) -> Tensor:
-    """Overwrite letters of targets by those of `genes` that are not "none". (N, E, L, A), (E, L, A) -> like codes."""
+    """Overwrite letters of targets with those of `genes` that are not "none". (N, E, L, A), (E, L, A) -> like codes."""
     return torch.where(genes.sum(-1, keepdim=True) > 0, genes, codes)
 
 
 def share(genes: Tensor) -> float:
-    """Which part of all letters is not "none"."""
+    """The share of all letters that are not "none"."""
     return (genes.sum(-1) > 0).float().mean().item()

@@ -22,7 +22,7 @@ class Growing(Model):
         self.nca = NCA(config)
 
     def leak_scale(self, grid: int) -> float:
-        """What the leak factor is multiplied by on a grid of this side: it is a step in time.
+        """The multiplier of the leak factor, a time step, on a grid of this side.
 
         With instance norm the perceived gradients of a picture stay the same when it is stretched: a rule with
         T steps on a grid grows the same picture with sT steps on one s times as large, each 1/s as long.
@@ -30,7 +30,7 @@ class Growing(Model):
         return self.config.image_size / grid if self.config.leak else 1.0
 
     def steps_on(self, grid: int, steps: int | None = None) -> int:
-        """As many steps on a grid of this side as `steps`, the model's own unless given, are on the image's."""
+        """The steps on a grid of this side that match `steps` (by default the model's own) on the image's."""
         return max(1, round((steps or self.config.steps) * grid / self.config.image_size))
 
     def grow(

@@ -16,9 +16,9 @@ from ncamlib.model.blocks import fcb
 
 
 def _initial_sizes(config: ModelConfig) -> dict[str, float]:
-    """How large a predicted weight is at the start, in its unit.
+    """The initial size of each predicted weight, in its unit.
 
-    A second layer at full size makes the state grow without bounds over the steps.
+    A second layer at full size makes the state grow without bound over the steps.
     """
     return {"w1": 1.0, "b1": 1.0, "w2": config.second_layer_start, "b2": 0.0}
 
@@ -41,7 +41,7 @@ class Predictor(nn.Module):
 
     (B, E) -> Weights. The last map works in units of 1 / sqrt(fan in) of the weight it predicts and
     takes its input at unit length, so that one optimiser step changes every weight by about
-    the same part of its size.
+    the same fraction.
     """
 
     def __init__(self, config: ModelConfig):

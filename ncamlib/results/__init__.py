@@ -1,4 +1,4 @@
-"""What is measured and recorded: errors, their yardstick, the records, and the tables made of them.
+"""What is measured and recorded: errors, their linear baseline, the records, and the tables made from them.
 
 `reproduce` trains and measures whole experiments, `trials` single settings.
 """

@@ -1,4 +1,4 @@
-"""Measures a model on a whole set of images: the conditions of the test, and all that is recorded.
+"""Measures a model on a whole set of images: the test conditions, and everything that is recorded.
 
 N images, C image channels, H W pixels.
 """
@@ -20,9 +20,9 @@ from ncamlib.model.base import Coded, Model
 
 TEST_MUTATION = 0.5  # the paper tests DNA codes with half of their letters replaced (section 4)
 CURVE = (0.0, 0.1, 0.25, 0.4, 0.5, 0.6, 0.75, 1.0)  # mutation rates
-CURVE_IMAGES = 1000  # of larger sets the curve is measured on a fixed sample of so many
+CURVE_IMAGES = 1000  # for larger sets the curve is measured on a fixed sample of this size
 SEEDS = 3  # draws that the error is averaged over
-BEST, TABLE = "best", "table"  # the run that is shipped, and the one trained as the rest of its table was
+BEST, TABLE = "best", "table"  # the run that is shipped, and the one trained like the rest of its table
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ def reconstruct(
     generator = torch.Generator(model.device).manual_seed(seed)
     steps = steps or model.config.steps
     grown = []
-    # A bar on a terminal, for those who wait; elsewhere nothing.
+    # A progress bar on a terminal; elsewhere nothing.
     for part in tqdm(pixels.split(batch), "growing", leave=False, disable=None, delay=2):
         mutation = model.draw_mutation(len(part), mutation_rate, generator)
         fire = model.draw_fire(len(part), fire_rate, generator)
@@ -92,7 +92,7 @@ def measure(
 
 @dataclass(frozen=True)
 class Part:
-    """One training, or one of several that went on from each other."""
+    """One training run, or one of several that continued each other."""
 
     step: int  # optimiser steps
     minutes: float
@@ -146,7 +146,7 @@ class Result:
 
     @property
     def devices(self) -> list[str]:
-        """The machines that it was trained on."""
+        """The machines it was trained on."""
         return list(dict.fromkeys(part.device for part in self.parts))
 
     @property

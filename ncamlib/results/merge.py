@@ -1,4 +1,4 @@
-"""Ships what came of trainings: checkpoints, losses and results go into the checkout."""
+"""Ships finished training runs: checkpoints, losses and results go into the checkout."""
 
 import io
 from collections.abc import Callable, Sequence
@@ -42,8 +42,8 @@ def _continued(curve: Path, losses: str) -> str:
 def merge(folders: Sequence[Path], table: bool = False, report: Report = print) -> None:
     """Ship the best run of each experiment: its checkpoint, its losses and its result, all of it or nothing.
 
-    Better is the lower recorded MSE; runs on other images than those of the recorded result are refused. With
-    `table`, the runs are also recorded as those that are compared: all rows of a table must have been trained alike.
+    The lower recorded MSE wins; runs on images other than those of the recorded result are refused. With `table`, the
+    runs are also recorded for comparison: all rows of a table must have been trained alike.
     NcamError, before anything is changed, for a result or a checkpoint that is damaged.
     """
     files = [file for folder in folders for file in sorted(folder.glob(f"*/{RESULT_FILE}"))]
@@ -57,7 +57,7 @@ def merge(folders: Sequence[Path], table: bool = False, report: Report = print) 
 
 
 def _header(row: Result, folder: Path) -> dict[str, Any]:
-    """What the run's deployable checkpoint says; NcamError where there is none, or one that cannot be shipped."""
+    """The header of the run's deployable checkpoint; NcamError if there is none, or it cannot be shipped."""
     if not (folder / SHIPPED_FILE).exists():
         raise NcamError(f"{folder} has no {SHIPPED_FILE}: run ncam reproduce again")
     _, header = checkpoint.load_model(folder / SHIPPED_FILE)
@@ -68,11 +68,11 @@ def _header(row: Result, folder: Path) -> dict[str, Any]:
 
 
 def _changes(row: Result, folder: Path, header: dict[str, Any], table: bool, report: Report) -> dict[Path, bytes]:
-    """What is to be written for one run: nothing, where it is no better; reports which."""
+    """What is to be written for one run, nothing if it is no better; reports which."""
     rows, files = store.rows(), {}
     known = next((one for one in rows if (one.experiment, one.kind) == (row.experiment, BEST)), None)
     if (header["step"], header["data_digest"]) != (row.train_steps, row.data_digest):
-        report(f"{row.experiment}: {folder} was trained on after it was measured: run ncam reproduce again")
+        report(f"{row.experiment}: {folder} was trained further after it was measured: run ncam reproduce again")
         return {}
     if known and known.data_digest != row.data_digest:
         report(f"{row.experiment}: {folder} was trained on other images than the recorded result: left out")

@@ -1,6 +1,6 @@
-"""The linear yardstick beside the paper's numbers: what principal components leave of a set of images.
+"""The linear baseline for the paper's numbers: the residual error of PCA on a set of images.
 
-For the squared error they are the best linear code there is. N images, K components.
+For squared error, principal components are the best linear code. N images, K components.
 """
 
 import functools
@@ -18,9 +18,9 @@ MOST = 1024  # components recorded: the longest code of the paper
 
 
 def errors(images: Images) -> Tensor:
-    """MSE left after k principal components, k from 0 (the mean image alone) on: (K + 1,).
+    """Residual MSE after k principal components, from k = 0 (the mean image alone) on: (K + 1,).
 
-    Fitted on the very images it is measured on, as the models are.
+    Fitted on the same images that it is measured on, as the models are.
     """
     flat = images.pixels.flatten(1).double()
     flat -= flat.mean(0)
@@ -32,7 +32,7 @@ def errors(images: Images) -> Tensor:
 
 
 class LinearCode:
-    """The first principal components of a set: the best linear code of so many numbers."""
+    """The first principal components of a set: the best linear code of this length."""
 
     def __init__(self, images: Images, components: int):
         flat = images.pixels.flatten(1)
@@ -44,11 +44,11 @@ class LinearCode:
         self.axes = (vectors / values.clamp_min(1e-12).sqrt()).float().T @ centred  # (K, C * H * W), orthonormal
 
     def __len__(self) -> int:
-        """How many components there are: no more than the images have."""
+        """The number of components: no more than the images have."""
         return len(self.axes)
 
     def error(self, images: Images) -> float:
-        """MSE that the code leaves on a set, also on one it was not fitted to."""
+        """Residual MSE of the code on a set, which may be one it was not fitted to."""
         centred = images.pixels.flatten(1) - self.mean
         return (centred - (centred @ self.axes.T) @ self.axes).square().mean().item()
 
@@ -65,11 +65,11 @@ class Recorded:
     errors: tuple[float, ...]  # as `errors`, up to MOST components
 
     def left(self, components: int) -> float:
-        """MSE left after so many components."""
+        """Residual MSE after this many components."""
         return self.errors[min(components, len(self.errors) - 1)]
 
     def equal(self, error: float) -> int | None:
-        """The smallest number of components that leave at most `error`; None if it takes more than are recorded."""
+        """The fewest components with at most this residual `error`; None if that takes more than are recorded."""
         return next((k for k, left in enumerate(self.errors) if left <= error), None)
 
 
@@ -82,7 +82,7 @@ def _load(file: Path, changed: int) -> dict[str, Recorded]:
 
 
 def load() -> dict[str, Recorded]:
-    """What was recorded, by the digest of the images; empty outside a checkout."""
+    """The recorded errors, by the digest of the images; empty outside a checkout."""
     try:
         file = RECORDS.path
     except NcamError:

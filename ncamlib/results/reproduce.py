@@ -1,7 +1,7 @@
 """Trains and measures experiments unattended: a queue that any number of processes on a machine share.
 
 Each experiment has its folder, which one process at a time holds: the checkpoints (training, model, shipped),
-`result.json`, `loss.csv` and a sheet of 24 reconstructions. `merge` ships what came of it.
+`result.json`, `loss.csv` and a sheet of 24 reconstructions. `merge` ships the finished runs.
 """
 
 import json
@@ -49,7 +49,7 @@ def shares(experiments: Sequence[Experiment], budget: float) -> dict[str, float]
 
 
 def further(experiment: Experiment) -> Experiment:
-    """The training of a model that is trained already: at full size only, from a small learning rate."""
+    """Further training of a trained model: at full size only, from a small learning rate."""
     full = Stage(1.0, experiment.model.image_size, experiment.model.steps, rates=FURTHER)
     return replace(experiment, train=replace(experiment.train, stages=(full,), scale_leak=False))
 
@@ -64,21 +64,21 @@ class Task:
     warm_start: Path | None = None
 
     def header(self) -> dict[str, Any] | None:
-        """What the training checkpoint says; None where there is none yet."""
+        """The header of the training checkpoint; None if there is none yet."""
         file = self.folder / TRAINING_FILE
         return checkpoint.read_header(file, "training") if file.exists() else None
 
     def check(self) -> None:
-        """InUse if another process has the folder, NcamError if it holds a training of another kind."""
+        """InUse if another process has the folder, NcamError if it holds a run of another kind."""
         pid, about = holder(self.folder), self.header()
         if pid is not None:
-            raise InUse(f"process {pid} trains in {self.folder}")
+            raise InUse(f"process {pid} is training in {self.folder}")
         if self.warm_start and about and len(about["parts"]) < 2:
-            raise NcamError(f"{self.folder} holds a training that started afresh: train further in another --out")
+            raise NcamError(f"{self.folder} holds a run that was trained from scratch: train further in another --out")
 
     @property
     def trained(self) -> bool:
-        """Whether its training has come to its end."""
+        """Whether its training is complete."""
         about = self.header()
         if about is None:
             return False
@@ -86,7 +86,7 @@ class Task:
 
     @property
     def result(self) -> Result | None:
-        """What was measured of this very training, if it was."""
+        """The result of exactly this training, if it was measured."""
         if not all((self.folder / name).exists() for name in (RESULT_FILE, SHIPPED_FILE, LOSS_FILE)):
             return None
         row, about = read_result(self.folder), self.header()
@@ -94,10 +94,10 @@ class Task:
         return row if known == (row.train_steps, row.data_digest) else None
 
     def state(self) -> str:
-        """In words, for the status."""
+        """Its state in words, for the status."""
         pid, row = holder(self.folder), self.result
         if pid is not None:
-            return f"trained by process {pid}" + self._progress()
+            return f"being trained by process {pid}" + self._progress()
         if row is not None and self.trained:
             return f"done: MSE {row.mse:.4f} after {row.train_steps:,} steps, {row.minutes:.0f} min"
         return ("to be measured" if self.trained else "paused" if self.header() else "waiting") + self._progress()
@@ -127,8 +127,8 @@ def queue(
     steps: int | None = None,
     more: bool = False,
 ) -> list[Task]:
-    """What is to be done. The budget (seconds) is shared among all; without one each takes `steps` optimiser steps,
-    or its own number. With `more`, a run starts from the shipped checkpoint, where there is one.
+    """The tasks to do. The budget (seconds) is shared among all; without one each takes `steps` optimiser steps,
+    or its own number. With `more`, a run starts from the shipped checkpoint, if there is one.
     """
     seconds, tasks = shares(experiments, budget) if budget else {}, []
     for experiment in experiments:
@@ -143,7 +143,7 @@ def queue(
 def reproduce(
     tasks: Sequence[Task], device: torch.device, load: Callable[[Experiment], Images], report: Report = print
 ) -> list[str]:
-    """Train and measure each experiment that no other process has, going on where an earlier call was cut off.
+    """Train and measure each experiment that no other process has, continuing where an earlier call stopped.
 
     An experiment that fails is reported and does not stop the others. Returns the names of those that failed; raises
     Stopped if it was asked to stop.
@@ -177,12 +177,12 @@ def _work(task: Task, device: torch.device, load: Callable[[Experiment], Images]
     report(f"{len(images)} images")
     run = train(task.experiment, images, task.folder, device, task.seconds, warm_start=task.warm_start)
     if run.stopped:
-        raise Stopped(run.stopped, "stopped; the same command continues")
+        raise Stopped(run.stopped, "stopped; run the same command to continue")
     return measure_run(task.folder, images, device)
 
 
 def measure_run(folder: Path, images: Images, device: torch.device) -> Result:
-    """Measure a trained model from its deployable checkpoint and write all that is kept of it, for `merge`."""
+    """Measure a trained model from its deployable checkpoint and write everything that `merge` needs."""
     model, header = checkpoint.load_model(folder / MODEL_FILE, device)
     ships = deployable(model, images, header["experiment"].get("ships_encoder", True))
     checkpoint.save_model(folder / SHIPPED_FILE, ships, header)
@@ -199,7 +199,7 @@ def measure_run(folder: Path, images: Images, device: torch.device) -> Result:
 
 
 def sample_sheet(model: Model, images: Images) -> torch.Tensor:
-    """Some targets and what grows of them, side by side: (3, H, W)."""
+    """Some targets and what grows from them, side by side: (3, H, W)."""
     targets = images.pixels[evenly(len(images), SHOWN)]
     pairs = torch.stack([targets, reconstruct(model, targets).cpu()], 1).flatten(0, 1)  # target, grown, target, ...
     return sheet(enlarge(pairs, 2), columns=8)
@@ -208,7 +208,7 @@ def sample_sheet(model: Model, images: Images) -> torch.Tensor:
 def deployable(model: Model, images: Images, encoder: bool = False) -> Model:
     """The model as it is shipped: with the codes of its images in place of the encoder, unless that is needed.
 
-    Of a data set that does not come with the package, the codes of a fixed random few are added.
+    For a data set that does not come with the package, the codes of a small random sample are added.
     """
     if not isinstance(model, Coded) or model.encoder is None:
         return model

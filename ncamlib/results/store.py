@@ -1,7 +1,7 @@
-"""The recorded results: one JSON file that README, book and `ncam list` render from. No number is typed.
+"""The recorded results: one JSON file from which README, book and `ncam list` are rendered. No number is typed by hand.
 
-An experiment has two records. Its `best` run is the one that is shipped. Its `table` run was trained as the other rows
-of its table were: only table runs are compared, and a better run never takes the place of one.
+An experiment has two records. Its `best` run is the one that is shipped. Its `table` run was trained like the other
+rows of its table: only table runs are compared, and a better run never replaces one.
 """
 
 from collections.abc import Sequence
@@ -56,7 +56,7 @@ def with_result(rows: Sequence[Result], result: Result) -> list[Result]:
 
 
 def text(rows: Sequence[Result]) -> bytes:
-    """What the file of these rows holds."""
+    """The content of the file with these rows."""
     return RECORDS.text(rows, {"schema": SCHEMA}).encode()
 
 

@@ -20,7 +20,7 @@ OWN = "Models of your own"
 
 
 def summary() -> list[dict[str, Any]]:
-    """One row per experiment, with what the paper reports and what was measured here; models of one's own come last."""
+    """One row per experiment, with the paper's result and ours; models of one's own come last."""
     best, alike = store.load(BEST), store.load(TABLE)
     own = [name for name in best if name not in EXPERIMENTS]
     rows = [_summary(name, EXPERIMENTS[name], best.get(name), alike.get(name)) for name in EXPERIMENTS]
@@ -60,16 +60,16 @@ def short(commits: Sequence[str]) -> str:
 
 
 def number(value: float | None) -> str:
-    """An error as the tables show it: four places, a half rounded up as in the paper (0.05035 -> 0.0504)."""
+    """An error as the tables show it: four decimal places, halves rounded up as in the paper (0.05035 -> 0.0504)."""
     if value is None:
         return "–"
     return str(Decimal(repr(value)).quantize(Decimal("0.0001"), ROUND_HALF_UP)) if value < 10 else f"{value:.0e}"
 
 
 def markdown(rows: list[dict[str, Any]], book: str = "") -> str:
-    """The results as a Markdown table, by the paper's tables; experiments not yet trained show a dash.
+    """The results as a Markdown table, grouped as in the paper; experiments not yet trained show a dash.
 
-    `book` is the way to the folder of the chapters.
+    `book` is the path to the folder of the chapters.
     """
     titles = ["experiment", "paper", "ours", "alike", "PCA", "PSNR (dB)", "steps", "min", "machine", "commit"]
     empty = " |" * (len(titles) - 1)
@@ -109,7 +109,7 @@ def trials_markdown(rows: Sequence[Trial]) -> str:
 
 
 def rendered() -> dict[str, str]:
-    """The tables that README and book take from the recorded results, by file."""
+    """The tables of README and book, rendered from the recorded results, by file."""
     rows = summary()
     return {
         "README.md": markdown(rows, book="book/"),
@@ -122,7 +122,7 @@ def write_into(file: Path, table: str) -> None:
     """Replace the table between the two marks in a Markdown file."""
     text = file.read_text(encoding="utf-8")
     if BEGIN not in text or END not in text:
-        raise NcamError(f"{file} has no place for the results: it needs the lines {BEGIN} and {END}")
+        raise NcamError(f"{file} has no place for its table: it needs the lines {BEGIN} and {END}")
     before, rest = text.split(BEGIN, 1)
     after = rest.split(END, 1)[1]
     write_atomically(file, f"{before}{BEGIN}\n\n{table}\n\n{END}{after}".encode())

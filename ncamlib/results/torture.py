@@ -1,4 +1,4 @@
-"""What was thrown at the project by `make torture`, and held: the counts behind the claim that nothing gets lost."""
+"""The attacks of `make torture` that the project withstood: the counts behind the claim that nothing gets lost."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ from ncamlib.project import Records
 
 @dataclass(frozen=True)
 class Attack:
-    """One kind of attack, after all of which nothing was wrong."""
+    """One kind of attack, after which nothing was found wrong."""
 
     attack: str
     count: int
@@ -21,12 +21,12 @@ RECORDS = Records("torture.json", Attack)
 
 
 def record(attack: Attack) -> None:
-    """Add an attack, or replace what was recorded of its kind."""
+    """Add an attack, or replace the record of its kind."""
     RECORDS.update(lambda rows: [*(row for row in rows if row.attack != attack.attack), attack])
 
 
 def markdown() -> str:
-    """A table of the last attacks."""
+    """A table of the latest attacks."""
     lines = ["| attack | times | minutes | date | commit |", "|---|--:|--:|---|---|"]
     for row in sorted(RECORDS.load(), key=lambda row: row.attack):
         lines.append(f"| {row.attack} | {row.count:,} | {row.minutes:.0f} | {row.date} | {row.commit} |")

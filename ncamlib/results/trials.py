@@ -1,8 +1,8 @@
-"""Small trials of the recipe: what a change of one setting does within the same few minutes.
+"""Small trials of the recipe: the effect of changing one setting, within the same few minutes.
 
-Every trial trains a base experiment with one setting changed, on the same images and the same time, and is
-recorded in `figures/trials.json`, from which the book renders its table. Single short runs: they choose a
-recipe, they prove nothing. Trials that an earlier recipe was chosen by stay recorded, but can no longer be run here.
+Every trial trains a base experiment with one setting changed, on the same images and for the same time, and is
+recorded in `figures/trials.json`, from which the book renders its table. These are single short runs: enough to choose
+a recipe, not to prove anything. The trials of an earlier recipe stay recorded, but can no longer be run here.
 """
 
 import hashlib
@@ -25,7 +25,7 @@ from ncamlib.training.loop import Diverged, train
 from ncamlib.training.run import MODEL_FILE
 
 EARLIER_GRIDS = ((0.35, 32), (0.5, 40), (0.65, 48), (0.8, 56), (1.0, 64))  # of the recipe before this one
-MEASURED = 1000  # images of a fixed sample, where the set is larger
+MEASURED = 1000  # images in a fixed sample, if the set is larger
 
 Change = Callable[[Experiment], Experiment]
 
@@ -43,7 +43,7 @@ def _stages(change: Callable[[Stage], Stage]) -> Change:
 
 
 def _steps_per_cell(ratio: float) -> Change:
-    """So many steps of the automaton for every cell of a side, on every grid."""
+    """Fix the ratio of automaton steps to the side of the grid, for every grid."""
 
     def change(base: Experiment) -> Experiment:
         base = _model(steps=round(ratio * base.model.image_size))(base)
@@ -68,7 +68,7 @@ def grids(*parts: tuple[float, int]) -> Change:
 
 
 def _variants() -> dict[str, Change]:
-    """The rows of the ablation with three seeds each: enough to tell a difference from chance."""
+    """The rows of the ablation with three seeds each: enough to tell a difference from noise."""
     suffixes = {"full model": "", "no leak factor": "-noleak", "no normalisation": "-nonorm", "no slices": "-noslices"}
 
     def variant(suffix: str, seed: int) -> Change:
@@ -79,7 +79,7 @@ def _variants() -> dict[str, Change]:
 
 ABLATION = "variety-dna-sto"  # its trials belong to chapter 05, the others to the table of the recipe
 
-# Base experiment -> what each trial changes, in words.
+# Base experiment -> the change made by each trial, in words.
 TRIALS: dict[str, dict[str, Change]] = {
     "full-ce-syn": {
         "the recipe": _train(),
@@ -87,11 +87,11 @@ TRIALS: dict[str, dict[str, Change]] = {
         "64×64 from the start": grids((1.0, 64)),
         "32×32, 40, 48, 56, 64, as before": grids(*EARLIER_GRIDS),
         "leak factor not scaled with the grid": _train(scale_leak=False),
-        "encoder's convolutions learn": _train(encoder_from=0.0),
-        "encoder's convolutions learn from 80% on": _train(encoder_from=0.8),
+        "encoder's convolutions trained": _train(encoder_from=0.0),
+        "encoder's convolutions trained from 80% on": _train(encoder_from=0.8),
         "embedding from random projections": _train(components=False),
-        "no averaged weights": _train(ema=0.0),
-        "a learning rate that stays": _stages(lambda stage: replace(stage, rates=(0.5, 0.5))),
+        "no weight averaging": _train(ema=0.0),
+        "constant learning rate": _stages(lambda stage: replace(stage, rates=(0.5, 0.5))),
         "batches drawn with replacement": _train(replacement=True),
     },
     "chars-dna-sto": {
@@ -131,7 +131,7 @@ def load() -> list[Trial]:
 
 
 def over_seeds(base: str) -> dict[str, list[float | None]]:
-    """The errors of trials that differ in the seed alone, by what they train; None where a training diverged."""
+    """The errors of trials that differ only in the seed, by what they train; None if the training diverged."""
     errors: dict[str, list[float | None]] = {}
     for row in load():
         if row.base == base:
@@ -158,7 +158,7 @@ def run(
         try:
             header = train(trial, images, folder, device, budget, quiet=True).header()
             if header["minutes"] * 60 < 0.98 * budget:
-                raise NcamError(f"the trial '{label}' was stopped: the same command continues")
+                raise NcamError(f"the trial '{label}' was stopped: run the same command to continue")
             model, _ = checkpoint.load_model(folder / MODEL_FILE, device)
             sample = images.sample(MEASURED)
             mse, clean = measure(model, sample).mse, measure(model, sample, mutation_rate=0.0).mse

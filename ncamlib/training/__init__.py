@@ -1,4 +1,4 @@
-"""How a model is trained: the schedule, the processes, what a run is made of, and the loop."""
+"""How a model is trained: the schedule, the processes, what makes up a run, and the loop."""
 
 from ncamlib.training.loop import Diverged, train
 from ncamlib.training.processes import InUse

@@ -33,9 +33,9 @@ AVERAGE_EVERY = 8  # optimiser steps: averaging costs as much memory traffic as 
 
 @dataclass
 class Budget:
-    """The time or the optimiser steps that a training may take, and how much of it is gone.
+    """The time or the optimiser steps that a training may take, and how much of it is used.
 
-    What it takes to prepare the model counts towards a limit in time, up to half of it.
+    The time to prepare the model counts towards a time limit, up to half of it.
     """
 
     experiment: Experiment
@@ -51,23 +51,23 @@ class Budget:
 
     @property
     def training(self) -> float:
-        """Seconds that are left for the steps of a limit in time."""
+        """Seconds that a time limit leaves for the steps."""
         return max(self.seconds - self.preparing, self.seconds / 2)
 
     def progress(self, step: int) -> float:
-        """The share of the training that is behind, at this optimiser step."""
+        """The share of the training that is done at this optimiser step."""
         if not self.seconds:
             return schedule.progress(self.experiment, step)
         return (self.total - self.preparing) / self.training
 
     def remaining(self, progress: float) -> str:
-        """What a progress bar says of it."""
+        """The remaining time, as the progress bar shows it."""
         return f", {(1 - progress) * self.training / 60:.1f} min left" if self.seconds else ""
 
 
 @dataclass
 class Feed:
-    """What the model is trained on: images, or their means once and for all while the convolutions do not learn."""
+    """What the model is trained on: images, or their means, computed once, while the convolutions are fixed."""
 
     run: Run
     ranks: Ranks
@@ -75,7 +75,7 @@ class Feed:
     learning: bool | None = None  # whether the encoder's convolutions learn
 
     def arrange(self, progress: float) -> None:
-        """Go over from fixed convolutions to learning ones when it is time."""
+        """Switch from fixed to trained convolutions when it is time."""
         learning = progress >= self.run.experiment.train.encoder_from
         if learning == self.learning:
             return
@@ -128,14 +128,14 @@ def train_step(feed: Feed, progress: float) -> float:
 
 @torch.no_grad()
 def average(run: Run) -> None:
-    """Move the averaged weights towards the present ones, every few steps by as much as in so many steps."""
+    """Move the averaged weights towards the current ones, every few steps, by as much as those steps would together."""
     if run.average is not None and run.step % AVERAGE_EVERY == 0:
         decay = min(run.experiment.train.ema, (run.step + 1) / (run.step + 10)) ** AVERAGE_EVERY
         torch._foreach_lerp_(list(run.average.parameters()), list(run.model.parameters()), 1 - decay)
 
 
 def check_ranks(group: Ranks, experiment: Experiment, images: Images, time_budget: float | None) -> None:
-    """NcamError unless all processes were started for the same training, and the batch divides among them."""
+    """NcamError unless all processes were started for the same training, and the batch can be divided among them."""
     group.divide(experiment.train.batch)
     facts = {"settings": to_dict(experiment), "images": images.digest, "time budget": time_budget, "commit": commit()}
     group.require_alike(facts)
@@ -146,7 +146,7 @@ def begin(
 ) -> Run:
     """The run in the folder `out` if there is one, else a new one, from the weights of `warm_start` if given.
 
-    What there is to go on from is what the first process finds: it reads it, and tells the others.
+    The first process finds and reads what to resume from, and tells the others.
     """
     run, file = prepare(experiment, images, device), out / TRAINING_FILE
     read = None
@@ -164,7 +164,7 @@ def begin(
         return run
     changes = run.resume(file, content, header)
     if changes and group.main:
-        print(f"continuing from step {run.step} with other settings: {', '.join(changes)}", file=sys.stderr)
+        print(f"continuing from step {run.step} with changed settings: {', '.join(changes)}", file=sys.stderr)
     return run
 
 
@@ -180,9 +180,9 @@ def train(
 ) -> Run:
     """Train into the folder `out`, continuing what is there; a time budget (seconds) replaces the step count.
 
-    With `warm_start`, a new run begins with the weights of that model, and its training counts as earlier.
+    With `warm_start`, a new run begins with the weights of that model, whose training counts as an earlier part.
     Writes TRAINING_FILE and MODEL_FILE once a minute and at the end, also when a signal asks it to stop. Raises
-    Diverged, InUse where another process trains in the folder, or NcamError for bad input.
+    Diverged, InUse if another process is training in the folder, or NcamError for bad input.
     """
     device = own_device(device)
     with contextlib.ExitStack() as stack:
@@ -210,7 +210,7 @@ def train(
                 run.save(out)
             if after_step is not None:
                 after_step(run)
-        # Save what came of it. A finished run keeps the provenance of what trained it.
+        # Save the result. A finished run keeps the provenance of its training.
         run.stopped = asked[0] if asked else None
         if group.main and run.step > first:
             run.save(out)
@@ -221,7 +221,7 @@ def train(
 
 
 def steps(feed: Feed, budget: Budget, asked: StopRequests, quiet: bool = False) -> Iterator[float]:
-    """The progress before each optimiser step, until the budget is spent or a stop is asked for; shows a bar."""
+    """The progress before each optimiser step, until the budget is spent or a stop is requested; shows a bar."""
     run, group = feed.run, feed.ranks
     total = None if budget.seconds else run.experiment.train.steps
     hidden = quiet or not group.main

@@ -20,7 +20,7 @@ STOPS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if ha
 
 
 class InUse(NcamError):
-    """Another process trains in the folder."""
+    """Another process is training in the folder."""
 
 
 @dataclass
@@ -32,13 +32,13 @@ class Ranks:
 
     @property
     def main(self) -> bool:
-        """Whether this process saves and speaks."""
+        """Whether this process saves and reports."""
         return self.rank == 0
 
     def divide(self, batch: int) -> None:
-        """NcamError unless the global batch divides among the processes."""
+        """NcamError unless the global batch can be divided among the processes."""
         if batch % self.world:
-            raise NcamError(f"the batch of {batch} does not divide among {self.world} processes")
+            raise NcamError(f"the batch of {batch} cannot be divided among {self.world} processes")
 
     def share(self, batch: int) -> slice:
         """The process's part of the global batch."""
@@ -46,7 +46,7 @@ class Ranks:
         return slice(self.rank * size, (self.rank + 1) * size)
 
     def require_alike(self, facts: dict[str, Any]) -> None:
-        """NcamError, in all processes, unless all were started with the same facts; the first one says it."""
+        """NcamError unless all processes were started with the same facts; the first one reports it."""
         if self.world == 1:
             return
         everyone: list[Any] = [None] * self.world
@@ -56,10 +56,10 @@ class Ranks:
                 if others[name] != value:
                     if not self.main:
                         raise SystemExit(2)
-                    raise NcamError(f"process {rank} has other {name} than the first: start all of them alike")
+                    raise NcamError(f"the {name} of process {rank} and of the first differ: start all of them alike")
 
     def told(self, value: Any) -> Any:
-        """What the first process has, in all of them."""
+        """The first process's value, in all processes."""
         if self.world == 1:
             return value
         told = [value]
@@ -74,7 +74,7 @@ class Ranks:
         return value.item() / self.world
 
     def agree(self, progress: float, stop: bool, device: torch.device) -> tuple[float, bool]:
-        """All processes follow the first one's clock, and stop when any is asked to."""
+        """All processes follow the first one's clock, and stop if any is asked to."""
         if self.world == 1:
             return progress, stop
         clock = torch.tensor([progress if self.main else 0.0], dtype=torch.float64, device=device)
@@ -126,7 +126,7 @@ class Stopped(NcamError):
 
 @contextlib.contextmanager
 def stop_requests() -> Iterator[StopRequests]:
-    """Collect SIGINT, SIGTERM and SIGHUP instead of dying of them: the current step is finished, and saved, first.
+    """Collect SIGINT, SIGTERM and SIGHUP instead of ending at once: the current step is first finished and saved.
 
     A second Ctrl-C does not wait.
     """
@@ -150,7 +150,7 @@ def stop_requests() -> Iterator[StopRequests]:
 
 @contextlib.contextmanager
 def only_one(folder: Path) -> Iterator[None]:
-    """Hold a folder against other processes; InUse if one has it. The system frees it when its holder dies."""
+    """Lock a folder against other processes; InUse if one has it. The system releases it when its holder dies."""
     note = folder / HOLDER
     with contextlib.ExitStack() as stack:
         try:
@@ -159,7 +159,7 @@ def only_one(folder: Path) -> Iterator[None]:
             note.write_text(str(os.getpid()))
         except Busy as error:
             raise InUse(
-                f"process {_noted(note) or '?'} trains in {folder}: wait for it, or choose another --out"
+                f"process {_noted(note) or '?'} is training in {folder}: wait for it, or choose another --out"
             ) from error
         except OSError as error:
             raise NcamError(f"cannot write into {folder} ({error.strerror}): choose another folder") from error
@@ -168,7 +168,7 @@ def only_one(folder: Path) -> Iterator[None]:
 
 
 def _noted(note: Path) -> int:
-    """Who holds a folder, as it has written down; 0 where that cannot be read."""
+    """The noted process that holds a folder; 0 if that cannot be read."""
     try:
         return int(note.read_text())
     except (OSError, ValueError):
@@ -176,7 +176,7 @@ def _noted(note: Path) -> int:
 
 
 def holder(folder: Path) -> int | None:
-    """The process that trains in a folder, None if there is none."""
+    """The process that is training in a folder, None if there is none."""
     try:
         with locked(folder) if folder.is_dir() else contextlib.nullcontext():
             return None

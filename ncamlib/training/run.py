@@ -29,13 +29,13 @@ SAMPLE = 2048  # how many images the data-dependent initialisation looks at
 
 
 class Diverged(NcamError):
-    """The loss, the gradient or the weights left all bounds; the last good checkpoint is kept."""
+    """The loss, the gradient or the weights grew without bound; the last good checkpoint is kept."""
 
     def __init__(self, run: "Run", what: str = "weights that are not finite"):
         rate = run.experiment.train.learning_rate
         super().__init__(
             f"training diverged at step {run.step} ({what}): the last good checkpoint is kept; resume from it with a "
-            f"lower learning rate, for instance --learning-rate {rate / 3:.1g}"
+            f"lower learning rate, for example --learning-rate {rate / 3:.1g}"
         )
 
 
@@ -47,7 +47,7 @@ def _order(images: int, seed: int, epoch: int) -> Tensor:
 
 @dataclass
 class Run:
-    """What a training run is made of, and all that must survive it."""
+    """What makes up a training run, and everything that must survive it."""
 
     experiment: Experiment
     images: Images
@@ -87,7 +87,7 @@ class Run:
         }
 
     def draw(self, batch: int) -> Tensor:
-        """The next images to train on: (batch,) int64, all of them before any comes again unless set otherwise."""
+        """The next images to train on: (batch,) int64, all of them before any is repeated unless set otherwise."""
         n, settings = len(self.images), self.experiment.train
         if settings.replacement and batch > n:
             return torch.randint(n, (batch,), generator=self.generator, device=self.generator.device)
@@ -100,8 +100,8 @@ class Run:
         return orders[begin : begin + batch].to(self.generator.device)
 
     def save(self, folder: Path) -> None:
-        """Write the training checkpoint and the half-precision model. Diverged, and nothing is written, for weights
-        that are not finite.
+        """Write the training checkpoint and the half-precision model. If weights are not finite, raises Diverged and
+        writes nothing.
         """
         if not all(parameter.isfinite().all() for parameter in self.model.parameters()):
             raise Diverged(self)
@@ -121,8 +121,8 @@ class Run:
     def resume(self, path: Path, tensors: dict[str, Tensor], header: dict[str, Any]) -> list[str]:
         """Continue from a training checkpoint, read from `path`.
 
-        NcamError if it holds another model, was trained on other images, or lacks a part. Returns the training settings
-        that have changed since, in words: a lower learning rate after a divergence, or more steps.
+        NcamError if it holds another model, was trained on other images, or is incomplete. Returns the training
+        settings that have changed since, in words: a lower learning rate after a divergence, or more steps.
         """
         settings = header["experiment"]
         try:
@@ -131,11 +131,11 @@ class Run:
             self.losses, generator = tensors["losses"].tolist(), tensors["generator"]
             before = settings["train"]
         except (KeyError, IndexError) as error:
-            raise NcamError(f"{path} lacks a part ({error}): remove it to start afresh") from error
+            raise NcamError(f"{path} is incomplete ({error}): remove it to start afresh") from error
         if from_dict(ModelConfig, settings.get("model", {})) != self.experiment.model:
-            raise NcamError(f"{path} holds another model than '{self.experiment.name}': use another --out")
+            raise NcamError(f"{path} holds a model other than '{self.experiment.name}': use another --out")
         if header["data_digest"] != self.images.digest:
-            raise NcamError(f"{path} was trained on other images than '{self.images.name}': use another --out")
+            raise NcamError(f"{path} was trained on images other than '{self.images.name}': use another --out")
 
         def part(prefix: str) -> dict[str, Tensor]:
             return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
@@ -163,10 +163,10 @@ class Run:
     def warm_start(self, path: Path, model: Model, header: dict[str, Any]) -> None:
         """Take the weights of a saved model of the same kind, read from `path`; its training counts as earlier."""
         if model.config != self.experiment.model or header["data_digest"] != self.images.digest:
-            raise NcamError(f"{path} holds another model or other images than '{self.experiment.name}': start afresh")
+            raise NcamError(f"{path} does not have the model and images of '{self.experiment.name}': start afresh")
         if isinstance(model, Coded) and model.encoder is None:
             raise NcamError(f"{path} was saved without its encoder: it cannot be trained further, only afresh")
-        # A codebook of some images, which a model may be shipped with, is made anew at the end.
+        # A codebook of some images, which a model may be shipped with, is rebuilt at the end.
         state = {name: value for name, value in model.state_dict().items() if not name.startswith("codes.")}
         checkpoint.load_state(self.model, state, path)
         if self.average is not None:

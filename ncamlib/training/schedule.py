@@ -1,7 +1,7 @@
-"""When a training does what: its stages, and the learning rate. Pure functions of the settings.
+"""The course of a training: its stages, and the learning rate. Pure functions of the settings.
 
-Progress is a share of the whole training, 0 to 1: of the time where that is limited, else of the work that so many
-optimiser steps are.
+Progress is a share of the whole training, 0 to 1: of the time if that is limited, else of the work in the given number
+of optimiser steps.
 """
 
 from bisect import bisect_right
@@ -11,20 +11,20 @@ from ncamlib.config import Experiment, Stage
 
 
 def stages(experiment: Experiment) -> tuple[Stage, ...]:
-    """The stages of a training; where none are set, one at full size with a learning rate that falls to 0."""
+    """The stages of a training; if none are set, one at full size with a learning rate that falls to 0."""
     full = Stage(1.0, experiment.model.image_size, experiment.model.steps, rates=(1.0, 0.0))
     return experiment.train.stages or (full,)
 
 
 def _work(experiment: Experiment, stage: Stage) -> float:
-    """What an optimiser step costs, in images grown at full size: growth goes with the side's cube, since the
-    steps of the automaton go with the side, and what is not growth is worth about one image.
+    """The cost of an optimiser step, in images grown at full size. Growth scales with the side cubed, since the steps
+    of the automaton scale with the side; everything else costs about one image.
     """
     return experiment.train.batch * stage.batch * (stage.grid / experiment.model.image_size) ** 3 + 1
 
 
 def ends(experiment: Experiment) -> list[int]:
-    """The optimiser step before which each stage ends, where steps are counted."""
+    """The optimiser step before which each stage ends, if steps are counted."""
     parts = stages(experiment)
     starts = [0.0, *(stage.until for stage in parts)]
     counts = [(b - a) / _work(experiment, part) for part, (a, b) in zip(parts, pairwise(starts), strict=True)]
@@ -32,7 +32,7 @@ def ends(experiment: Experiment) -> list[int]:
 
 
 def progress(experiment: Experiment, step: int) -> float:
-    """The share of the work that is done before this optimiser step; 1 from the last on."""
+    """The share of the work done before this optimiser step; 1 after the last."""
     parts, bounds = stages(experiment), [0, *ends(experiment)]
     i = bisect_right(bounds, step) - 1
     if i >= len(parts):
@@ -48,7 +48,7 @@ def stage(experiment: Experiment, progress: float) -> Stage:
 
 
 def learning_rate(experiment: Experiment, step: int, progress: float) -> float:
-    """Linear warm-up over the first steps, and what the stage says."""
+    """The rate of the stage, with linear warm-up over the first steps."""
     settings, parts, now = experiment.train, stages(experiment), stage(experiment, progress)
     i = parts.index(now)
     start = parts[i - 1].until if i else 0.0
