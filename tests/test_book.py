@@ -17,14 +17,15 @@ from xml.etree import ElementTree
 import pytest
 import yaml
 from PIL import Image
+from reader import browser  # noqa: F401 -- a fixture
 
 from ncamlib.chapters import figures
-from ncamlib.machine import browser
+from ncamlib.machine import browser as find_browser
 from ncamlib.results import tables
 
 ROOT = Path(__file__).resolve().parent.parent
 BUILT = ROOT / "_build" / "html"
-CHROMIUM = browser()
+CHROMIUM = find_browser()
 FLAGS = [
     "--headless",
     "--no-sandbox",
@@ -254,3 +255,56 @@ def test_an_unknown_parameter_stops_a_chapter_with_the_choices(tmp_path):
     failed = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert failed.returncode != 0
     assert "unknown parameter 'stepps': choose one of experiment, emoji, steps" in failed.stderr
+
+
+AXE = ROOT / "node_modules" / "axe-core" / "axe.min.js"
+AUDIT = """async (theme) => {
+  document.documentElement.dataset.theme = theme;
+  await new Promise((resolve) => setTimeout(resolve, 200));
+  const { violations } = await axe.run({ resultTypes: ['violations'] });
+  return violations.flatMap(({ id, impact, nodes }) =>
+    nodes.map(({ html }) => `${impact} ${id}: ${html.slice(0, 150)}`));
+}"""
+
+
+CUT_OFF = """() => [...document.querySelectorAll('html, .bd-article pre')]
+  .filter((e) => e.scrollWidth > e.clientWidth + 1).length"""
+
+
+@built
+@pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium")
+@pytest.mark.skipif(not AXE.exists(), reason="axe is not installed: run npm ci")
+def test_pages_are_accessible_and_nothing_is_cut_off(browser, site):  # noqa: F811
+    """No violation of any impact, light or dark, wide or narrow; code and pages do not overflow."""
+    found = []
+    for width in (1280, 400):
+        page = browser.new_page(viewport={"width": width, "height": 900})
+        for name in PAGES:
+            page.goto(f"{site[0]}/{name}.html")
+            page.evaluate(AXE.read_text(encoding="utf-8"))
+            for theme in ("light", "dark") if width == 1280 else ("light",):
+                found += [f"{name} {width} {theme}: {fault}" for fault in page.evaluate(AUDIT, theme)]
+            found += [f"{name} {width}: cut off"] * page.evaluate(CUT_OFF)
+        page.close()
+    assert not found
+
+
+@built
+@pytest.mark.parametrize("page", PAGES)
+def test_shared_links_have_a_description_and_a_picture(page):
+    text = (BUILT / f"{page}.html").read_text(encoding="utf-8")
+    (description,) = re.findall(r'<meta name="description" content="([^"]{40,})" />', text)
+    assert f'<meta property="og:description" content="{description}" />' in text
+    (picture,) = re.findall(r'<meta property="og:image" content="([^"]+)" />', text)
+    with Image.open((BUILT / f"{page}.html").parent / picture) as preview:
+        assert preview.size == (1200, 630)
+
+
+@built
+def test_pages_load_what_they_use_only():
+    for page in PAGES:
+        text = (BUILT / f"{page}.html").read_text(encoding="utf-8")
+        assert not re.search(r"fontawesome\.js|thebe|sphinx-design|widget-state", text), page
+        for picture in re.findall(r'<img [^>]*src="([^"]+)"', text):
+            if not picture.startswith("data:"):
+                assert (BUILT / f"{page}.html").parent.joinpath(picture).stat().st_size < 350_000, picture

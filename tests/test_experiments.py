@@ -146,7 +146,10 @@ def test_a_model_of_ones_own_is_as_good_as_a_shipped_one(ncam, pictures, tmp_pat
     from ncamlib.live import LiveManifold
 
     live = LiveManifold("drawings-dna-syn", data_dir=pictures)
+    assert live.seedlings == [], "something was encoded before it was shown"
+    live._answer(live, {"type": "load", "file": "seedlings"}, [])
     assert [seedling["title"] for seedling in live.seedlings] == ["0.png", "1.png", "2.png", "3.png"]
+    assert live._manifold[:2] == b"\x1f\x8b", "not packed"
 
 
 def test_what_the_page_cannot_run_is_said():

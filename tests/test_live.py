@@ -1,19 +1,25 @@
 """The page's engine computes what the library computes: letters, embedding, weights, growth."""
 
 import copy
+import io
 import json
 import shutil
 import subprocess
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from PIL import Image
+from safetensors.torch import load
 
 from ncamlib import data, load_model
+from ncamlib.data.pictures import over_white
 from ncamlib.errors import NcamError
 from ncamlib.kernels import Weights
+from ncamlib.kernels.cpu import compilers
 from ncamlib.live import assets, build
 from ncamlib.model import dna
 
@@ -31,7 +37,7 @@ def trained():
 @pytest.fixture(scope="module")
 def file(trained, tmp_path_factory):
     path = tmp_path_factory.mktemp("live") / "manifold.safetensors"
-    path.write_bytes(assets.pack(*trained))
+    path.write_bytes(assets.pack(*trained, coarse=False))
     return path
 
 
@@ -70,7 +76,7 @@ def test_growth_agrees_with_the_library(trained, tmp_path, wrap, fire_rate, side
     model = copy.deepcopy(model)
     model.config = model.nca.config = config
     file = tmp_path / "manifold.safetensors"
-    file.write_bytes(assets.pack(model, images))
+    file.write_bytes(assets.pack(model, images, coarse=False))
     answer = ask(file, kernel, fireRate=fire_rate, side=side, steps=side)
     code = F.one_hot(torch.tensor(answer["letters"]).view(1, 512, 16), 4).float()
     with torch.no_grad():
@@ -82,9 +88,41 @@ def test_growth_agrees_with_the_library(trained, tmp_path, wrap, fire_rate, side
     fire = None if fire is None else fire._replace(seeds=torch.tensor([7]))
     sizes = [w[0].numel() for w in weights]
     same = Weights(*(part.view_as(w) for part, w in zip(flat.split(sizes), weights, strict=True)))
-    for backend in ("reference", "cpu"):
+    for backend in ("reference", "cpu") if compilers() else ("reference",):
         grown = model.grow(same, side, fire, side, backend=backend)[0]
         assert (state_of(answer, side) - grown).abs().max() < 1e-4 * max(1, grown.abs().max().item())
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("rate", [0.0, 0.5])
+def test_rounded_matrices_grow_nearly_the_same_pictures(trained, rate):
+    """What the page is sent differs from the library's model by far less than that differs from its targets."""
+    model, images = trained
+    letters = assets.letters_of(model, images)[::4]
+    mutation = dna.seeded_mutation(tuple(letters.shape), rate, 7)
+    code = F.one_hot(torch.where(mutation < 0, letters, mutation).long(), 4).float()
+    tensors = load(assets.pack(model, images))
+    rounded = copy.deepcopy(model)
+    for name, tensor in rounded.state_dict().items():
+        if name in tensors:
+            scale = tensors.get(f"{name}.scale", torch.ones(1)).view(-1, *[1] * (tensor.ndim - 1))
+            tensor.copy_((tensors[name].float() * scale).view_as(tensor))
+    one, two = (m.nca.visible(m.grow(m.decode(code), m.config.steps)) for m in (model, rounded))
+    missed = (one - images.pixels[::4]).square().mean()
+    assert 0 < (one - two).square().mean() < 0.1 * missed
+    assert (two - images.pixels[::4]).square().mean() < 1.1 * missed
+
+
+def test_thumbnails_lie_on_one_sheet_in_order(trained):
+    _, images = trained
+    content, (across, down) = assets.sprite(images)
+    with Image.open(io.BytesIO(content)) as sheet:
+        assert sheet.size == (32 * across, 32 * down)
+        for i in (0, 40, 95):
+            box = (i % across * 32, i // across * 32, i % across * 32 + 32, i // across * 32 + 32)
+            shown = torch.from_numpy(np.array(sheet.convert("RGB").crop(box))).permute(2, 0, 1) / 255
+            expected = F.avg_pool2d(over_white(images.pixels[i : i + 1]), 2)[0]
+            assert (shown - expected).abs().mean() < 0.05
 
 
 def test_a_higher_rate_mutates_the_same_letters_and_more():

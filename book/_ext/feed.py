@@ -1,6 +1,5 @@
 """The changelog as an RSS feed: `changelog.xml` beside its page, one item per dated heading."""
 
-import os
 import re
 from datetime import datetime, timezone
 from email.utils import format_datetime
@@ -9,6 +8,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 from markdown_it import MarkdownIt
+from page import address
 from sphinx.application import Sphinx
 
 PAGE = "book/changelog"
@@ -46,8 +46,7 @@ def write_feed(app: Sphinx, error: Exception | None) -> None:
     """Write the feed when the pages are there."""
     if error is None and app.builder.format == "html":
         text = (Path(app.srcdir) / "CHANGELOG.md").read_text(encoding="utf-8")
-        owner, _, name = os.environ.get("NCAM_REPOSITORY", "").partition("/")
-        site = f"https://{owner}.github.io/{name}/" if name else ""
+        site = address()
         page = f"{site}{PAGE}.html" if site else "changelog.html"
         (Path(app.outdir) / f"{PAGE}.xml").write_bytes(
             feed(text, app.config.html_title, page)

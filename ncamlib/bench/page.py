@@ -24,11 +24,15 @@ from ncamlib.project import Records, commit, project_root
 
 FLAGS = ("--no-sandbox", "--disable-gpu")
 SECONDS, MOVES = 5, 15
+SLOWER, MBIT, LATENCY = 4, 1.6, 150  # processor, Mbit/s and milliseconds of a slow phone
 # Counts the frames drawn, and notes when one differs from the frame before.
 COUNT = """
 (() => {
   const draw = CanvasRenderingContext2D.prototype.putImageData;
-  globalThis.drawn = { frames: 0, changed: 0, last: 0 };
+  globalThis.drawn = { frames: 0, changed: 0, last: 0, first: 0, shift: 0 };
+  new PerformanceObserver((list) => {
+    for (const entry of list.getEntries()) if (!entry.hadRecentInput) drawn.shift += entry.value;
+  }).observe({ type: 'layout-shift', buffered: true });
   CanvasRenderingContext2D.prototype.putImageData = function (image, x, y) {
     draw.call(this, image, x, y);
     if (!this.canvas.classList.contains('picture')) return;
@@ -36,6 +40,7 @@ COUNT = """
     for (let i = 0; i < image.data.length; i++) sum = (sum * 31 + image.data[i]) | 0;
     drawn.frames++;
     if (sum !== drawn.last) drawn.changed = performance.now();
+    if (drawn.frames > 1 && !drawn.first && sum !== drawn.last) drawn.first = drawn.changed;
     drawn.last = sum;
   };
 })();
@@ -59,6 +64,9 @@ class Speed:
     frames_per_second: float  # meanwhile
     slider_to_frame_ms: float  # median
     slider_to_frame_ms_worst: float
+    front_page_kb: float  # all that the front page loads before the first click, uncompressed
+    first_growth_slow_s: float  # until its first picture changes, with the processor and network of a slow phone
+    layout_shift: float  # cumulative, of the same
     browser: str
     device: str
     date: str
@@ -100,10 +108,11 @@ def measure() -> Speed:
         page.add_init_script(COUNT)
         page.goto(f"{address}/book/live.html")
         page.wait_for_selector("[data-ncam-live][data-alive]")
-        page.click(".ncam summary")
-        page.wait_for_selector(".ncam .grid button", timeout=60_000)
+        page.click(".ncam .everything summary")
+        page.wait_for_selector(".ncam .all button", timeout=60_000)
         steps, frames = _rates(page)
         waits = _waits(page)
+        kilobytes, first, shift = _front(opened, address)
         version = opened.version
         opened.close()
     return Speed(
@@ -111,6 +120,9 @@ def measure() -> Speed:
         frames_per_second=round(frames, 1),
         slider_to_frame_ms=round(statistics.median(waits), 1),
         slider_to_frame_ms_worst=round(max(waits), 1),
+        front_page_kb=round(kilobytes, 1),
+        first_growth_slow_s=round(first, 2),
+        layout_shift=round(shift, 4),
         browser=f"Chromium {version}, headless",
         device=device_name(torch.device("cpu")).split(", ")[0],
         date=datetime.date.today().isoformat(),
@@ -121,6 +133,7 @@ def measure() -> Speed:
 def _rates(page: Any) -> tuple[float, float]:
     """(Steps, drawn frames) per second, as fast as it goes."""
     page.evaluate("document.querySelector('[data-ncam-live]').ncam.set('steps_per_second', 10000)")
+    page.click(".ncam .more summary")
     page.check(".ncam [name=endless]")
     page.wait_for_timeout(1000)
     look = "[performance.now(), drawn.frames, Number(document.querySelector('.ncam').dataset.time)]"
@@ -130,6 +143,25 @@ def _rates(page: Any) -> tuple[float, float]:
     page.uncheck(".ncam [name=endless]")
     seconds = (now - then) / 1000
     return (more_steps - steps) / seconds, (more_frames - frames) / seconds
+
+
+def _front(opened: Any, address: str) -> tuple[float, float, float]:
+    """Of the front page on a slow phone: kilobytes loaded, seconds to the first changed picture, layout shift."""
+    context = opened.new_context(viewport={"width": 390, "height": 800})
+    page = context.new_page()
+    page.add_init_script(COUNT)
+    session, sizes = context.new_cdp_session(page), []
+    session.on("Network.loadingFinished", lambda event: sizes.append(event["encodedDataLength"]))
+    session.send("Network.enable")
+    network = {"downloadThroughput": MBIT * 1e6 / 8, "uploadThroughput": MBIT * 1e6 / 8, "latency": LATENCY}
+    session.send("Network.emulateNetworkConditions", {"offline": False, **network})
+    session.send("Emulation.setCPUThrottlingRate", {"rate": SLOWER})
+    page.goto(f"{address}/book/intro.html", wait_until="commit")
+    page.wait_for_function("drawn.first > 0", timeout=60_000)
+    page.wait_for_selector(".ncam[data-state=grown]", timeout=60_000)
+    first, shift = page.evaluate("[drawn.first, drawn.shift]")
+    context.close()
+    return sum(sizes) / 1000, first / 1000, shift
 
 
 def _waits(page: Any) -> list[float]:

@@ -1,30 +1,38 @@
-"""What the page needs of a model: decoder, leak factor, and the letters of every emoji, in one file.
+"""What the page needs of a model: decoder, leak factor, letters and thumbnail of every emoji, in one small file.
 
 N images, E genes, L letters.
 """
 
 import base64
+import gzip
 import hashlib
+import io
 import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+from PIL import Image
 from safetensors.torch import save
 from torch import Tensor
 
 from ncamlib import data
 from ncamlib.config import to_dict
+from ncamlib.data.pictures import over_white, to_picture
 from ncamlib.errors import NcamError
 from ncamlib.model import checkpoint
 from ncamlib.model.manifold import NCAM
 from ncamlib.project import write_atomically
 
-MANIFEST = 1  # version of manifest.json; the page knows one
+MANIFEST = 2  # version of manifest.json; the page knows one
+# Large matrices are rounded to steps of this share of a row's standard deviation, which gzip then packs well.
+GRAIN = {"predictor.weight": 0.35, "predictor.body": 0.25}
+THUMBNAIL, COLUMNS = 32, 32  # side of a thumbnail in pixels, thumbnails in a row of their sheet
+SMALL = 24  # side of a thumbnail in sheets of more than 500
 DECODER, ENCODER = ("code.from_", "predictor."), ("code.to_", "encoder.")  # parts of a model's state
 STANDARD = {"code": "dna", "decoder": "nca", "channels": 16, "hidden": 128, "norm": True, "letters": 16, "alphabet": 4}
-STANDARD |= {"leak": True, "embedding": 512, "image_channels": 4, "slices": True}
+STANDARD |= {"leak": True, "image_channels": 4, "slices": True}
 
 
 def pack_letters(letters: Tensor) -> Tensor:
@@ -59,35 +67,100 @@ def rule(model: NCAM) -> dict[str, float | bool]:
     return {"leak": model.nca.leak().item(), "wrap": model.config.wrap, "size": model.config.image_size}
 
 
-def pack(model: NCAM, images: data.Images) -> bytes:
-    """The decoder and the DNA of all images, as a safetensors file. NcamError for a model the page cannot run."""
-    config = to_dict(model.config)
-    for name, value in STANDARD.items():
-        if config[name] != value:
-            raise NcamError(f"the live page runs models with {name} = {value}, not {config[name]}")
+def _coarse(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Large matrices of the predictor in fewer steps than 8 bits have; the pictures hardly change (`test_live.py`)."""
+    for name, grain in GRAIN.items():
+        for key in [key for key in tensors if key.startswith(name) and tensors[key].dtype == torch.int8]:
+            weights = tensors[key].float()
+            step = grain * weights.std(1, keepdim=True).clamp_min(1e-12)
+            tensors[key] = (weights / step).round().to(torch.int8)
+            tensors[f"{key}.scale"] = (tensors[f"{key}.scale"] * step.flatten()).contiguous()
+    return tensors
+
+
+def _thumbnail(image: Tensor, side: int) -> Image.Image:
+    return to_picture(over_white(image[None])[0]).resize((side, side), Image.Resampling.LANCZOS)
+
+
+def _webp(picture: Image.Image) -> bytes:
+    buffer = io.BytesIO()
+    picture.save(buffer, "WEBP", quality=60, method=4)
+    return buffer.getvalue()
+
+
+def sprite(images: data.Images) -> tuple[bytes, tuple[int, int]]:
+    """Thumbnails of all images on one sheet, row by row, as WebP; and how many stand (across, down)."""
+    side = THUMBNAIL if len(images) <= 500 else SMALL
+    across, down = min(COLUMNS, len(images)), -(-len(images) // COLUMNS)
+    sheet = Image.new("RGB", (across * side, down * side), "white")
+    for i, image in enumerate(images.pixels):
+        sheet.paste(_thumbnail(image, side), (i % COLUMNS * side, i // COLUMNS * side))
+    return _webp(sheet), (across, down)
+
+
+def pack(model: NCAM, images: data.Images, coarse: bool = True) -> bytes:
+    """The decoder, the DNA and the thumbnails of all images, as a safetensors file.
+
+    `coarse`: large matrices rounded as GRAIN says. NcamError for a model the page cannot run.
+    """
+    require_standard(model)
     tensors = _part(model, DECODER)
+    if coarse:
+        tensors = _coarse(tensors)
     tensors["letters"] = pack_letters(letters_of(model, images))
+    thumbnails, grid = sprite(images)
+    tensors["sprite"] = torch.frombuffer(bytearray(thumbnails), dtype=torch.uint8)
     header = {
         **rule(model),
         "steps": model.config.steps,
         "fire_rate": model.config.fire_rate,
+        "sprite": grid,
         "names": images.names,
         "emoji": images.emoji,
     }
     return save(tensors, {"ncam": json.dumps(header)})
 
 
+def require_standard(model: NCAM) -> None:
+    """NcamError for a model that the page cannot run."""
+    config = to_dict(model.config)
+    for name, value in STANDARD.items():
+        if config[name] != value:
+            raise NcamError(f"the live page runs models with {name} = {value}, not {config[name]}")
+
+
+def _text(content: bytes) -> str:
+    return base64.b64encode(content).decode()
+
+
 @torch.no_grad()
-def seedling(model: NCAM, image: Tensor) -> str:
-    """All weights of one clean automaton, in half precision and base64: for a first growth without loading anything."""
-    code = torch.nn.functional.one_hot(model.encode(image[None]).argmax(-1), 4).float()
-    flat = torch.cat([w.flatten() for w in model.decode(code)])
-    return base64.b64encode(flat.half().numpy().tobytes()).decode()
+def seedling(model: NCAM, images: data.Images, i: int) -> dict[str, Any]:
+    """What grows one image at once, without loading anything: letters, thumbnail, and weights in 8 bits."""
+    image = images.pixels[i]
+    letters = model.encode(image[None]).argmax(-1)
+    parts = [part.flatten() for part in model.decode(torch.nn.functional.one_hot(letters, 4).float())]
+    scales = [part.abs().amax().clamp_min(1e-12) / 127 for part in parts]
+    small = torch.cat([(part / scale).round() for part, scale in zip(parts, scales, strict=True)]).to(torch.int8)
+    return {
+        "emoji": images.emoji[i],
+        "title": images.names[i],
+        "rule": rule(model),
+        "weights": _text(small.numpy().tobytes()),
+        "scales": [scale.item() for scale in scales],
+        "letters": _text(pack_letters(letters).numpy().tobytes()),
+        "picture": f"data:image/webp;base64,{_text(_webp(_thumbnail(image, THUMBNAIL)))}",
+    }
+
+
+def packed(content: bytes) -> bytes:
+    """A file as the page loads it: gzip, the same bytes for the same content."""
+    return gzip.compress(content, 9, mtime=0)
 
 
 def write(experiments: Sequence[str], folder: Path) -> None:
     """Pack shipped models into `folder` for the built pages: EXPERIMENT-manifold and EXPERIMENT-encoder.
 
+    Each is a binary file for a page that a server sends, and a script for a page that is opened as a file.
     `manifest.json` lists them with size and SHA-256, by which the page checks what it loads.
     """
     files: dict[str, dict[str, Any]] = {}
@@ -97,8 +170,11 @@ def write(experiments: Sequence[str], folder: Path) -> None:
         for part, content in parts.items():
             if not content:
                 raise NcamError(f"{experiment} was saved without its encoder, which the page needs: take another model")
-            name = f"{header['experiment']['name']}-{part}.safetensors"
-            write_atomically(folder / name, content)
-            files[name] = {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+            name = f"{header['experiment']['name']}-{part}"
+            small = packed(content)
+            digest = hashlib.sha256(small).hexdigest()
+            write_atomically(folder / f"{name}.bin", small)
+            write_atomically(folder / f"{name}.js", f'ncamFile("{digest}", "{_text(small)}");\n'.encode())
+            files[f"{name}.bin"] = {"bytes": len(small), "sha256": digest}
     manifest = json.dumps({"version": MANIFEST, "files": files}, indent=1) + "\n"
     write_atomically(folder / "manifest.json", manifest.encode())

@@ -1,7 +1,7 @@
 // Growing: tells the worker what to grow, how fast and how long.
 
-import { mutate } from './letters.mjs';
-import { drawDNA } from './strip.mjs';
+import { loadManifold } from './loading.mjs';
+import { showDNA } from './strip.mjs';
 
 /** Steps that a growth takes; Infinity if the reader wants it without end. */
 export function lifetime(panel) {
@@ -15,6 +15,8 @@ export function lifetime(panel) {
 export function grow(panel) {
   if (panel.waiting) return;
   const { model } = panel;
+  panel.wounded = false;
+  setEnded(panel, false);
   panel.post({
     type: 'set',
     side: panel.side,
@@ -25,18 +27,33 @@ export function grow(panel) {
   });
   panel.post({ type: 'restart' });
   if (matchMedia('(prefers-reduced-motion: reduce)').matches) {
-    panel.post({ type: 'step', n: Math.min(lifetime(panel), 64) });
-    play(panel, false);
+    panel.post({ type: 'step', n: Math.min(lifetime(panel), 4 * panel.side) });
+    finish(panel);
   } else play(panel, true);
   describe(panel);
 }
 
-/** Says what grows to those who do not see it. */
+/** Says what grows, also to those who do not see it. */
 function describe(panel) {
-  const rate = panel.letters ? panel.model.get('mutation_rate') : 0;
-  const damage = rate > 0 ? `, ${Math.round(100 * rate)}% of its letters replaced` : '';
-  panel.find('.picture').setAttribute('aria-label', `${panel.name}${panel.surgery}, grown from one pixel${damage}`);
+  const damage = panel.rate > 0 ? ` with ${Math.round(100 * panel.rate)}% of its DNA replaced at random` : '';
+  panel.find('.picture').setAttribute('aria-label', `${panel.name}${damage}, grown from one pixel`);
+  if (!panel.ended) panel.say(`Growing ${panel.name}${damage}.`);
 }
+
+/** The growth is over. */
+export function finish(panel) {
+  setEnded(panel, true);
+  play(panel, false);
+  if (panel.wounded) panel.say('It does not heal: this model was trained to grow, not to repair. Grow it again?');
+  else panel.say(`${sentence(panel.name)} is grown. Tap the picture to wound it, or move Mutation.`);
+}
+
+function setEnded(panel, ended) {
+  panel.ended = ended;
+  panel.root.dataset.state = ended ? 'grown' : 'growing';
+}
+
+const sentence = (text) => text[0].toUpperCase() + text.slice(1);
 
 /** Lets the growth go on, or stop. */
 export function play(panel, on) {
@@ -48,28 +65,39 @@ export function play(panel, on) {
 
 /** The button says what pressing it does. */
 export function labelPlay(panel, on) {
-  panel.find('[data-do=play]').textContent = on ? 'Pause' : 'Play';
+  panel.find('[data-do=play]').textContent = on ? 'Pause' : panel.ended ? 'Grow again' : 'Play';
 }
 
 /** Lets the growth go on for another lifetime. */
 export function goOn(panel) {
+  setEnded(panel, false);
   panel.post({ type: 'set', more: lifetime(panel) });
+  play(panel, true);
 }
 
-/** The letters with the mutations of now. */
-export function mutated(panel, letters) {
-  return mutate(letters, panel.model.get('mutation_rate'), panel.model.get('seed'));
+/** Grows these letters from now on, changed as `surgery` says; the model hears of them. */
+export function useLetters(panel, letters, surgery = '') {
+  panel.letters = letters;
+  panel.surgery = surgery;
+  panel.set('code', panel.code);
+  express(panel);
 }
 
 /** Letters -> weights -> growth; between the letters and the partner's where the slider says so. */
-export function express(panel) {
-  if (!panel.manifold || panel.waiting) return;
-  const rule = panel.manifold.header;
-  const one = mutated(panel, panel.letters);
-  const share = Number(panel.input('mix').value);
-  const partner = share > 0 ? panel.partner() : null;
-  if (partner) panel.post({ type: 'mix', one, two: mutated(panel, partner), share, rule });
-  else panel.post({ type: 'letters', letters: one, rule });
-  drawDNA(panel, one);
+export async function express(panel) {
+  if (!panel.letters || panel.waiting) return;
+  const turn = ++panel.turn;
+  showDNA(panel);
+  const share = panel.partner ? Number(panel.input('mix').value) : 0;
+  const { weights, rule } = panel.chosen;
+  if (weights && panel.rate === 0 && share === 0 && panel.untouched) panel.post({ type: 'weights', weights, rule });
+  else {
+    const there = panel.manifold || (await loadManifold(panel));
+    if (!there || turn !== panel.turn) return; // something newer grows
+    const { header } = panel.manifold;
+    const letters = panel.mutated(share > 0 ? panel.chosen.letters : panel.letters);
+    if (share === 0) panel.post({ type: 'letters', letters, rule: header });
+    else panel.post({ type: 'mix', one: letters, two: panel.mutated(panel.partner.letters), share, rule: header });
+  }
   grow(panel);
 }

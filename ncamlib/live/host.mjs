@@ -1,6 +1,7 @@
 // Starts the live panel in a page: gives it a stand-in for anywidget's model, set from the link's hash.
 // It runs as an ordinary script, in a function of its own, inside the element that holds the module's text.
 
+import { toBytes } from './base64.mjs';
 import { follow } from './link.mjs';
 
 const place = document.currentScript.parentElement;
@@ -25,7 +26,8 @@ const model = {
 };
 
 async function start() {
-  const source = place.querySelector('script[type="text/ncam-live"]').textContent;
+  const packed = new Blob([toBytes(place.querySelector('script[type="text/ncam-live"]').textContent)]);
+  const source = await new Response(packed.stream().pipeThrough(new DecompressionStream('gzip'))).text();
   const module = await import(URL.createObjectURL(new Blob([source], { type: 'text/javascript' })));
   module.default.render({ model, el: place });
   place.ncam = model;

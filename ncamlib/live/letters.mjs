@@ -6,16 +6,22 @@ import { limitOf, mix } from './random.mjs';
 export const LETTERS = 16;
 /** The letter that says nothing. */
 export const NONE = 4;
+/** How letters 0 to 3 are written. */
+export const ALPHABET = 'CGAT';
 
-/** dna.seeded_mutation of the library: the same letters for the same seed, and more of them at a higher rate. */
-export function mutate(letters, rate, seed) {
+/** dna.seeded_mutation of the library: the same letters for the same seed, and more of them at a higher rate.
+ *  `hits`, a Uint8Array as long, becomes 1 where a letter was drawn anew. */
+export function mutate(letters, rate, seed, hits = null) {
   const limit = limitOf(rate);
   const key = mix(seed >>> 0);
   const out = new Uint8Array(letters);
+  hits?.fill(0);
   if (rate <= 0) return out;
   for (let i = 0; i < out.length; i++) {
     const word = mix(key ^ mix(i));
-    if (word < limit || rate >= 1) out[i] = mix(word) >>> 30;
+    if (word >= limit && rate < 1) continue;
+    out[i] = mix(word) >>> 30;
+    if (hits) hits[i] = 1;
   }
   return out;
 }

@@ -3,6 +3,8 @@
 // The numbers of a link: the trait, from, to.
 const NUMBERS = { mutation: ['mutation_rate', 0, 1], fire: ['fire_rate', 0.05, 1], seed: ['seed', 0, 2 ** 32 - 1] };
 
+const KEYS = ['emoji', 'partner', 'code'];
+
 /** What is wrong with a number of the link, in words; '' if nothing is. */
 function wrong(key, text) {
   const [, from, to] = NUMBERS[key];
@@ -16,7 +18,7 @@ function wrong(key, text) {
 export function follow(set, initial) {
   const link = new URLSearchParams(location.hash.slice(1));
   const given = Object.keys(NUMBERS).filter((key) => link.has(key));
-  if (!given.length && !link.has('emoji') && !link.has('code')) return;
+  if (!given.length && !KEYS.some((key) => link.has(key))) return;
   const faults = given.map((key) => wrong(key, link.get(key))).filter(Boolean);
   if (faults.length) {
     set('complaint', `This link cannot be followed: ${faults.join(', ')}. Choose an emoji to grow.`);
@@ -24,7 +26,6 @@ export function follow(set, initial) {
   }
   for (const [key, [trait]] of Object.entries(NUMBERS))
     set(trait, given.includes(key) ? Number(link.get(key)) : initial[trait]);
-  set('code', initial.code);
-  for (const key of ['emoji', 'code']) if (link.has(key)) set(key, link.get(key));
+  for (const key of KEYS) set(key, link.get(key) ?? initial[key]);
   set('complaint', '');
 }

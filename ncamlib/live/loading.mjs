@@ -1,25 +1,77 @@
-// Fetches the model's files: from beside the page, checked against its manifest, or from a notebook's kernel.
+// Fetches the model's files: from beside the page, checked by their digests, or from a notebook's kernel.
 
+import { toBytes } from './base64.mjs';
 import { sha256Of } from './sha256.mjs';
 
-const VERSION = 1; // of manifest.json, which lists the files with size and digest
+const VERSION = 2; // of manifest.json, which lists the files with size and digest
 const MOST_BYTES = 2 ** 28; // of a file
+
+/** Loads the decoder and the letters of all emoji, once; whether they are there. */
+export function loadManifold(panel) {
+  panel.loading ??= load(panel);
+  return panel.loading;
+}
+
+async function load(panel) {
+  const line = panel.find('.load');
+  const progress = (share) => {
+    line.textContent = `Loading the decoder and the DNA of all emoji: ${Math.round(100 * share)}%`;
+  };
+  line.hidden = false;
+  progress(0);
+  try {
+    const buffer = await loadFile(panel.model, 'manifold', progress);
+    const { header, letters, sprite } = await panel.ask({ type: 'manifold', buffer }, [buffer]);
+    panel.manifold = { header, letters, sprite: URL.createObjectURL(new Blob([sprite], { type: 'image/webp' })) };
+    panel.opened();
+    return true;
+  } catch (error) {
+    panel.warn(error.message);
+    panel.loading = null;
+    return false;
+  } finally {
+    line.hidden = true;
+    line.textContent = '';
+  }
+}
 
 /** The bytes of one file, 'manifold' (decoder and letters) or 'encoder'; progress(share) hears how it goes. */
 export async function loadFile(model, file, progress) {
   const { url } = model.get(file);
-  return url ? fromServer(url, progress) : fromKernel(model, file);
+  if (!url) return unpacked(await fromKernel(model, file));
+  if (location.protocol === 'file:') return unpacked(await fromScript(url));
+  return unpacked(await fromServer(url, progress));
+}
+
+/** What a file packed by gzip holds. */
+function unpacked(data) {
+  const stream = new Blob([data]).stream().pipeThrough(new DecompressionStream('gzip'));
+  return new Response(stream).arrayBuffer();
 }
 
 function fromKernel(model, file) {
-  return new Promise((resolve) => {
+  return new Promise((resolve, reject) => {
     model.on('msg:custom', (message, buffers) => {
       if (message.type !== file) return;
-      const { buffer, byteOffset, byteLength } = buffers[0];
-      resolve(buffer.slice(byteOffset, byteOffset + byteLength));
+      if (message.error) reject(new Error(message.error));
+      else resolve(new Uint8Array(buffers[0].buffer, buffers[0].byteOffset, buffers[0].byteLength));
     });
     model.send({ type: 'load', file });
   });
+}
+
+/** A page that was opened as a file may load nothing but scripts: the same file, written as one. */
+function fromScript(url) {
+  const script = document.createElement('script');
+  return new Promise((resolve, reject) => {
+    globalThis.ncamFile = async (sha256, text) => {
+      const data = toBytes(text);
+      check(data, sha256).then(() => resolve(data), reject);
+    };
+    script.onerror = () => reject(new Error('The manifold is not beside this page: build the book again.'));
+    script.src = url.replace(/\.bin$/, '.js');
+    document.head.append(script);
+  }).finally(() => script.remove());
 }
 
 async function fromServer(url, progress) {
@@ -28,7 +80,7 @@ async function fromServer(url, progress) {
   const response = await get(`${place}?${sha256}`);
   const data = await readAll(response.body.getReader(), bytes, progress);
   await check(data, sha256);
-  return data.buffer;
+  return data;
 }
 
 async function get(address, options) {
@@ -36,7 +88,7 @@ async function get(address, options) {
   try {
     response = await fetch(address, options);
   } catch {
-    throw new Error('The manifold could not be loaded: this page must be opened from a web server for that.');
+    throw new Error('The manifold could not be loaded: check the connection, then reload the page.');
   }
   if (response.ok) return response;
   throw new Error(`The manifold could not be loaded (${response.status}): reload the page to try again.`);

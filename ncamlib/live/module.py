@@ -6,6 +6,7 @@ are, so no two parts that are joined may give the same name to something.
 
 import base64
 import functools
+import gzip
 import html
 import json
 import re
@@ -14,6 +15,9 @@ from typing import Any
 from ncamlib.live.build import BINARY, HERE
 
 IMPORT = re.compile(r"^import [^;]* from '\./([\w-]+\.mjs)';\n", re.MULTILINE)
+COMMENT = re.compile(r"^[ \t]*(?://.*|/\*\*.*(?:\n[ \t]*\*.*)*)\n|^\n", re.MULTILINE)
+INDENT = re.compile(r"^[ \t]+", re.MULTILINE)
+MARKUP = ("STYLE", "CONTROLS")  # constants of style.mjs and controls.mjs
 EXPORT = re.compile(r"^export (?!default)", re.MULTILINE)
 
 
@@ -42,20 +46,29 @@ def joined(*names: str) -> str:
     return "\n".join(IMPORT.sub("", _read(name)) for name in order(*names))
 
 
+def _script(name: str) -> str:
+    """What a page is sent of a part and all that it imports: without comments and indentation."""
+    return INDENT.sub("", COMMENT.sub("", EXPORT.sub("", joined(name))))
+
+
+def markup() -> str:
+    """The panel before its script runs, so that nothing on the page moves when it does."""
+    parts = {name: _read(f"{name.lower()}.mjs").split(f"const {name} = `")[1].split("`")[0] for name in MARKUP}
+    html_ = INDENT.sub("", f"<style>{parts['STYLE']}</style>{parts['CONTROLS']}")
+    return f'<div class="ncam-live"><div class="ncam">{html_}</div></div>'
+
+
 @functools.cache
 def source() -> str:
     """The module's source text."""
-    worker, wasm = EXPORT.sub("", joined("worker.mjs")), base64.b64encode(BINARY.read_bytes()).decode()
-    panel = EXPORT.sub("", joined("widget.mjs"))
-    return f'const WORKER = {json.dumps(worker)};\nconst WASM = "{wasm}";\n{panel}'
+    wasm = base64.b64encode(BINARY.read_bytes()).decode()
+    return f'const WORKER = {json.dumps(_script("worker.mjs"))};\nconst WASM = "{wasm}";\n{_script("widget.mjs")}'
 
 
 def page(properties: dict[str, Any]) -> str:
     """The module as a piece of HTML that starts by itself, with the given properties as the model's state."""
-    text = source()
-    assert "</script" not in text
-    host = EXPORT.sub("", joined("host.mjs"))
+    text = base64.b64encode(gzip.compress(source().encode(), 9, mtime=0)).decode()
     return (
-        f'<div data-ncam-live data-props="{html.escape(json.dumps(properties))}">'
-        f'<script type="text/ncam-live">{text}</script><script>(() => {{\n{host}}})();</script></div>'
+        f'<div data-ncam-live data-props="{html.escape(json.dumps(properties))}">{markup()}'
+        f'<script type="text/ncam-live">{text}</script><script>(() => {{\n{_script("host.mjs")}}})();</script></div>'
     )

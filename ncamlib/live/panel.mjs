@@ -1,30 +1,64 @@
 // What the parts of the live panel share: its elements, the model's traits, the worker, and what is growing.
 
 import { toText } from './base64.mjs';
-import { packLetters, unpackLetters } from './letters.mjs';
+import { mutate, packLetters } from './letters.mjs';
 
 /** The shared state of one panel. `model` is anywidget's or a stand-in, `root` the element that holds the controls. */
 export class Panel {
-  manifold = null; // once loaded: { header, letters }, the letters of all emoji packed
-  own = null; // the emoji's own letters
+  manifold = null; // once loaded: { header, letters, sprite }, the letters of all emoji packed
+  loading = null; // the promise of that
+  chosen = null; // the emoji that grows: { emoji, name, letters } as lookUp of gallery.mjs gives it
+  partner = null; // the other parent, if there is one
+  pairing = false; // whether the next tap chooses the other parent
+  bred = null; // the letters of the emoji, or of the child of both
   letters = null; // the same as the reader has changed them, before mutation
-  name = ''; // of what grows
-  surgery = ''; // what was done to its letters, in words
-  seedling = 0; // which of the instant row was chosen last
+  surgery = ''; // what was done to the emoji's own letters, in words
   image = null; // a picture of the reader's own
   encoder = null; // the encoder's file, once sent to the worker
   visible = true; // whether the panel is on the screen
   waiting = false; // nothing grows until the reader chooses, or what was asked for is loaded
   kept = ''; // a sentence that stays until then
+  ended = false; // whether the growth is over
+  wounded = false; // whether a wound was made since it began
   epoch = 0; // counts growths: a 'done' of an older one comes too late
+  turn = 0; // counts what was asked to grow: only the last grows
 
   constructor(model, root, worker) {
     this.model = model;
     this.root = root;
     this.worker = worker;
     this.seedlings = model.get('seedlings');
-    // What a link or Python asked for before the manifold was there; a click on a seedling replaces it.
-    this.asked = { emoji: model.get('emoji'), code: model.get('code') };
+    this.initial = { fire_rate: model.get('fire_rate') };
+    this.listeners = {};
+    worker.onmessage = ({ data }) => {
+      for (const react of this.listeners[data.type] ?? []) react(data);
+    };
+  }
+
+  /** Has the worker's messages of a type heard. */
+  hear(type, react) {
+    this.listeners[type] ??= [];
+    this.listeners[type].push(react);
+  }
+
+  /** Tells the worker something; its answer { of: type, … }, or the error that it met. */
+  ask(message, transfer = []) {
+    return new Promise((resolve, reject) => {
+      this.hear('answer', (answer) => {
+        if (answer.of !== message.type) return;
+        if (answer.error) reject(new Error(answer.error));
+        else resolve(answer);
+      });
+      this.post(message, transfer);
+    });
+  }
+
+  /** Shows a dialog. */
+  open(title, parts) {
+    const dialog = this.find('dialog');
+    dialog.querySelector('h2').textContent = title;
+    dialog.querySelector('div').replaceChildren(...parts);
+    dialog.showModal();
   }
 
   /** The first element that a CSS selector finds. */
@@ -72,15 +106,16 @@ export class Panel {
     this.warn(sentence);
   }
 
-  /** The reader has chosen, or what was asked for is there. */
+  /** What the reader chose will grow, and what stood there is over. */
   settle() {
     this.waiting = false;
     this.kept = '';
   }
 
-  /** Tells the worker something; `transfer` lists the buffers that go over to it. */
+  /** Tells the worker something, and asks for a picture of it; `transfer` lists the buffers that go over to it. */
   post(message, transfer = []) {
     this.worker.postMessage(message, transfer);
+    this.stage?.refresh();
   }
 
   /** Sets a trait of the model, if that changes it. */
@@ -95,34 +130,31 @@ export class Panel {
     return toText(packLetters(this.letters));
   }
 
-  /** Grows these letters from now on, changed as `surgery` says; the model hears of them. */
-  useLetters(letters, surgery) {
-    this.letters = letters;
-    this.surgery = surgery;
-    this.set('code', this.code);
+  /** The share of the letters that is replaced at random. */
+  get rate() {
+    return this.model.get('mutation_rate');
   }
 
-  /** The emoji's own letters, to be changed. */
-  ownLetters() {
-    return new Uint8Array(this.own);
+  /** The letters with the mutations of now; `hits` (as long), if given, becomes 1 where a letter is replaced. */
+  mutated(letters, hits) {
+    return mutate(letters, this.rate, this.model.get('seed'), hits);
   }
 
-  /** The letters of one emoji of the manifold. */
-  lettersOf(index) {
-    return unpackLetters(this.manifold.letters, index);
+  /** What grows, in words. */
+  get name() {
+    return this.chosen.name + this.surgery;
   }
 
-  /** The letters of the emoji that is named as partner; where there is none, the reader is told, and null. */
-  partner() {
-    const index = this.manifold.header.names.indexOf(this.input('partner').value);
-    if (index >= 0) return this.lettersOf(index);
-    this.say('Choose the other emoji by its name first.');
-    return null;
+  /** Whether the letters are others than those that were chosen or bred. */
+  get edited() {
+    return this.letters?.some((letter, i) => letter !== this.bred[i]) ?? false;
+  }
+
+  /** Whether the letters are those of the emoji as they were learned. */
+  get untouched() {
+    return this.letters.every((letter, i) => letter === this.chosen.letters[i]);
   }
 }
-
-/** A name of the data as people write it. */
-export const spaced = (name) => name.replaceAll('_', ' ');
 
 /** A new element of a kind, with properties and data attributes. */
 export function element(kind, properties, data = {}) {

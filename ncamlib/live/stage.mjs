@@ -1,14 +1,18 @@
-// The stage: the growing picture, its frames, and what a pointer on it does.
+// The stage: the growing picture and its frames, how large it is, and what wounds it.
 
-import { goOn, play } from './growth.mjs';
+import { goOn } from './growth.mjs';
 import { pointerOn } from './panel.mjs';
+
+const STEP = 2; // cells that an arrow key moves the aim
 
 /** Kills a circle of cells; (x, y) may lie in any tile of the mosaic of all channels. */
 export function wound(panel, x, y) {
+  if (panel.waiting) return;
   const { side } = panel;
   panel.post({ type: 'wound', x: x % side, y: y % side, radius: Number(panel.input('radius').value) });
+  panel.wounded = true;
+  panel.say('Wounded. Watch what the cells around it do.');
   goOn(panel);
-  play(panel, true);
 }
 
 /** Enlarges about the middle of what is shown; the scroll bars do the rest. */
@@ -19,38 +23,80 @@ export function zoom(panel, factor) {
   const x = (box.scrollLeft + box.clientWidth / 2) / before;
   const y = (box.scrollTop + box.clientHeight / 2) / before;
   picture.style.width = `${100 * factor}%`;
-  box.tabIndex = factor > 1 ? 0 : -1;
-  picture.style.touchAction = factor > 1 ? 'pan-x pan-y' : 'none';
   box.scrollTo(x * picture.clientWidth - box.clientWidth / 2, y * picture.clientWidth - box.clientHeight / 2);
 }
 
-/** Painting on the picture wounds it, a double click plants a seed. */
+/** Fills the screen with the stage, or leaves it. */
+export function fillScreen(panel) {
+  if (document.fullscreenElement) document.exitFullscreen();
+  else panel.find('.stage').requestFullscreen?.();
+}
+
+/** A mouse or pen paints wounds, a finger taps them: a swipe scrolls the page, but while the brush is held ready. */
 export function listenToPicture(panel) {
   const picture = panel.find('.picture');
-  const place = (event) => pointerOn(picture, event, picture.width, picture.height);
+  const hit = (event) => wound(panel, ...pointerOn(picture, event, picture.width, picture.height));
+  let finger = false; // whether the last touch scrolls where it moves
   let down = false;
   picture.addEventListener('pointerdown', (event) => {
+    finger = event.pointerType === 'touch' && !panel.brush;
+    if (finger || event.button) return;
     down = true;
     picture.setPointerCapture(event.pointerId);
-    wound(panel, ...place(event));
+    hit(event);
   });
   picture.addEventListener('pointermove', (event) => {
-    if (down) wound(panel, ...place(event));
+    if (down) hit(event);
   });
   for (const end of ['pointerup', 'pointercancel']) {
     picture.addEventListener(end, () => {
       down = false;
     });
   }
-  picture.addEventListener('dblclick', (event) => {
-    const [x, y] = place(event).map((value) => Math.floor(value) % panel.side);
-    panel.post({ type: 'plant', x, y });
+  picture.addEventListener('click', (event) => {
+    if (finger) hit(event); // a tap that did not scroll
   });
 }
 
-/** Asks the worker for frames while the panel is on the screen, and shows them. */
+/** Holds the brush ready or puts it away: with it, a finger wounds where it moves. */
+export function holdBrush(panel) {
+  panel.brush = !panel.brush;
+  panel.find('.picture').dataset.brush = panel.brush ? '1' : '';
+  panel.find('[data-do=wound]').setAttribute('aria-pressed', String(panel.brush));
+  panel.say(
+    panel.brush ? 'Touch the picture to wound it; arrow keys aim, Enter wounds.' : 'The picture scrolls again.',
+  );
+}
+
+/** On the focused picture arrow keys move an aim, Enter wounds there. */
+export function listenToAim(panel) {
+  const picture = panel.find('.picture');
+  const aim = panel.find('.aim');
+  let [x, y] = [0.5, 0.5]; // shares of the picture
+  const moves = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
+  const clamp = (value) => Math.min(0.99, Math.max(0, value));
+  const show = () => {
+    aim.hidden = false;
+    aim.style.left = `${picture.offsetLeft + x * picture.clientWidth}px`;
+    aim.style.top = `${picture.offsetTop + y * picture.clientHeight}px`;
+  };
+  picture.addEventListener('keydown', (event) => {
+    const move = moves[event.key];
+    if (!move && event.key !== 'Enter') return;
+    event.preventDefault();
+    if (move) [x, y] = [clamp(x + (move[0] * STEP) / panel.side), clamp(y + (move[1] * STEP) / panel.side)];
+    else wound(panel, x * picture.width, y * picture.height);
+    show();
+  });
+  picture.addEventListener('blur', () => {
+    aim.hidden = true;
+  });
+}
+
+/** Asks the worker for a frame when the picture may have changed and can be seen, and shows it. */
 export class Stage {
   waiting = false; // for a frame
+  stale = false; // whether the picture may have changed since the last frame was asked for
   gone = false;
 
   /** `note` is said after the steps per second. */
@@ -59,23 +105,32 @@ export class Stage {
     this.note = note;
     this.picture = panel.find('.picture');
     this.context = this.picture.getContext('2d');
+    this.onScreen = true;
     this.observer = new IntersectionObserver((entries) => {
-      panel.visible = entries.at(-1).isIntersecting;
-      panel.post({ type: 'set', playing: panel.visible && panel.model.get('playing') });
+      this.onScreen = entries.at(-1).isIntersecting;
+      this.look();
     });
     this.observer.observe(panel.root);
+    this.looking = () => this.look();
+    document.addEventListener('visibilitychange', this.looking);
   }
 
-  /** Asks for a frame whenever the browser draws one. */
-  run() {
+  /** Nothing runs that nobody sees. */
+  look() {
+    const { panel } = this;
+    panel.visible = this.onScreen && !document.hidden;
+    panel.post({ type: 'set', playing: panel.visible && panel.model.get('playing') });
+  }
+
+  /** The picture may have changed: a frame is asked for as soon as the browser draws one. */
+  refresh() {
+    this.stale = true;
+    if (this.waiting || this.gone || !this.panel.visible) return;
+    this.waiting = true;
     requestAnimationFrame(() => {
-      if (this.gone) return;
-      if (this.panel.visible && !this.waiting) {
-        this.waiting = true;
-        const channel = Number(this.panel.input('channel').value);
-        this.panel.post({ type: 'frame', channel, background: [255, 255, 255] });
-      }
-      this.run();
+      this.stale = false;
+      const channel = Number(this.panel.input('channel').value);
+      this.panel.worker.postMessage({ type: 'frame', channel, background: [255, 255, 255] });
     });
   }
 
@@ -83,20 +138,24 @@ export class Stage {
   show({ pixels, side, time, rate }) {
     const { picture, panel } = this;
     const { dataset } = panel.root;
-    this.waiting = false;
     if (picture.width !== side) {
       picture.width = side;
       picture.height = side;
     }
     this.context.putImageData(new ImageData(pixels, side), 0, 0);
+    if (panel.partner) panel.find('.child').getContext('2d').drawImage(picture, 0, 0, 64, 64);
     dataset.time = time;
     if (rate !== null) dataset.rate = rate.toFixed(0);
-    panel.find('.meter').textContent = `step ${time}, ${dataset.rate ?? 0} steps per second${this.note}`;
+    const speed = panel.model.get('playing') ? `, ${dataset.rate ?? 0} steps per second${this.note}` : '';
+    panel.find('.meter').textContent = `step ${time}${speed}`;
+    this.waiting = false;
+    if (this.stale || panel.model.get('playing')) this.refresh();
   }
 
   /** No more frames. */
   stop() {
     this.gone = true;
     this.observer.disconnect();
+    document.removeEventListener('visibilitychange', this.looking);
   }
 }

@@ -1,7 +1,7 @@
 // A picture of the reader's own: read, encoded as DNA by the worker, and grown.
 
-import { express } from './growth.mjs';
-import { loadFile } from './loading.mjs';
+import { choose } from './gallery.mjs';
+import { loadFile, loadManifold } from './loading.mjs';
 
 /** The picture of a file, fitted into a square, as premultiplied planes (4, side, side) in [0, 1]. */
 async function readPicture(file, side) {
@@ -22,39 +22,30 @@ async function readPicture(file, side) {
   return out;
 }
 
-/** Reads a picture; the first one makes the encoder be loaded. */
+/** Reads a picture and grows it from its DNA; the first one makes the encoder be loaded. */
 export async function upload(panel, file) {
+  if (!(await loadManifold(panel))) return;
+  const { size } = panel.manifold.header;
+  let image;
   try {
-    panel.image = await readPicture(file, panel.manifold.header.size);
+    image = await readPicture(file, size);
   } catch {
     panel.say('This file is not a picture that the browser can read: choose a PNG or JPEG.');
     return;
   }
-  panel.say('Reading the picture...');
-  if (panel.encoder) {
-    encodePicture(panel);
-    return;
-  }
+  panel.say('Reading the picture…');
   try {
-    panel.encoder = await loadFile(panel.model, 'encoder', () => {});
-    panel.post({ type: 'encoder', buffer: panel.encoder }, [panel.encoder]);
+    panel.encoder ??= loadEncoder(panel);
+    await panel.encoder;
+    const { letters } = await panel.ask({ type: 'encode', image, side: size });
+    choose(panel, { emoji: '', name: 'your picture', letters, picture: URL.createObjectURL(file) });
   } catch (error) {
     panel.encoder = null;
-    panel.say(error.message);
+    panel.warn(error.message);
   }
 }
 
-/** Has the worker write the picture's DNA; it must have the encoder. */
-export function encodePicture(panel) {
-  panel.post({ type: 'encode', image: panel.image, side: panel.manifold.header.size });
-}
-
-/** Grows the picture from the letters that the worker has written. */
-export function adoptPicture(panel, letters) {
-  panel.settle();
-  panel.own = letters;
-  panel.name = 'your picture';
-  panel.input('mix').value = 0;
-  panel.useLetters(panel.ownLetters(), '');
-  express(panel);
+async function loadEncoder(panel) {
+  const buffer = await loadFile(panel.model, 'encoder', () => {});
+  await panel.ask({ type: 'encoder', buffer }, [buffer]);
 }

@@ -2,33 +2,39 @@
 // It works in a page and, through anywidget, in a notebook. WORKER (source text) and WASM (base64) come first.
 
 import { toBytes } from './base64.mjs';
-import { CONTROLS, fillControls, SLIDERS, STYLE, showValues } from './controls.mjs';
-import { clean, cross, inject } from './crossing.mjs';
+import { CONTROLS, fillControls, SLIDERS, showValues } from './controls.mjs';
 import {
+  aimAt,
+  breed,
   choose,
-  growAsked,
-  indexOf,
-  listenToList,
+  find,
+  listAll,
+  listenToGallery,
   listSeedlings,
-  loadManifold,
-  openManifold,
+  lookUp,
+  pair,
   refuseEmoji,
   search,
-  startSeedling,
-  useCode,
-} from './emoji.mjs';
-import { express, goOn, grow, labelPlay, lifetime, mutated, play } from './growth.mjs';
-import { element, Panel, spaced } from './panel.mjs';
-import { listenToPicture, Stage, wound, zoom } from './stage.mjs';
+  surprise,
+} from './gallery.mjs';
+import { listGroups } from './groups.mjs';
+import { express, finish, goOn, grow, labelPlay, lifetime, play, useLetters } from './growth.mjs';
+import { listenToShortcuts, listKeys } from './keys.mjs';
+import { unpackLetters } from './letters.mjs';
+import { loadManifold } from './loading.mjs';
+import { element, Panel } from './panel.mjs';
+import { share } from './share.mjs';
+import { fillScreen, holdBrush, listenToAim, listenToPicture, Stage, wound, zoom } from './stage.mjs';
 import { listenToBrush, listenToKeys } from './strip.mjs';
-import { adoptPicture, encodePicture, upload } from './upload.mjs';
+import { STYLE } from './style.mjs';
+import { upload } from './upload.mjs';
 
 /** What the buttons do. */
 const ACTIONS = {
   play(panel) {
-    const playing = panel.model.get('playing');
-    if (!playing) goOn(panel);
-    play(panel, !playing);
+    if (panel.model.get('playing')) play(panel, false);
+    else if (panel.ended) grow(panel);
+    else play(panel, true);
   },
   restart: grow,
   step(panel) {
@@ -36,54 +42,70 @@ const ACTIONS = {
     panel.post({ type: 'step', n: 1 });
   },
   seed(panel) {
-    const middle = panel.side >> 1;
-    panel.post({ type: 'plant', x: middle, y: middle });
+    const quarter = panel.side >> 2;
+    panel.post({ type: 'plant', x: quarter, y: quarter });
+    goOn(panel);
   },
   wound(panel) {
-    wound(panel, 0.62 * panel.side, 0.4 * panel.side);
+    const first = !panel.wounded && !panel.waiting;
+    holdBrush(panel);
+    if (first && panel.brush) wound(panel, 0.62 * panel.side, 0.4 * panel.side);
   },
-  link: copyLink,
-  load: loadManifold,
-  cross(panel) {
-    if (cross(panel)) express(panel);
+  mutate(panel) {
+    panel.set('mutation_rate', panel.rate > 0 ? 0 : 0.5);
   },
-  inject(panel) {
-    if (inject(panel)) express(panel);
+  reseed(panel) {
+    panel.set('seed', panel.model.get('seed') + 1);
   },
-  clean(panel) {
-    if (clean(panel)) express(panel);
+  breed(panel) {
+    if (panel.partner) ACTIONS.reseed(panel);
+  },
+  single(panel) {
+    panel.pairing = false;
+    pair(panel, null);
+  },
+  clean: breed,
+  surprise,
+  screen: fillScreen,
+  link: share,
+  keys(panel) {
+    panel.open('Keyboard shortcuts', [listKeys()]);
   },
 };
 
 /** What the inputs do that move no trait. */
 const INPUTS = {
   mix(panel, input) {
-    if (!panel.manifold) return;
-    if (panel.partner()) express(panel);
-    else input.value = 0;
+    if (panel.partner) express(panel);
+    else {
+      input.value = 0;
+      panel.say('Choose the other parent first: press +.');
+    }
   },
   search(panel, input) {
     search(panel, input.value);
+  },
+  group(panel, input) {
+    if (panel.manifold) listGroups(panel, input.value);
   },
   upload(panel, input) {
     if (input.files[0]) upload(panel, input.files[0]);
   },
   side: grow,
+  channel(panel) {
+    panel.stage.refresh();
+  },
   zoom(panel, input) {
     zoom(panel, Number(input.value));
   },
-  endless(panel, input) {
-    goOn(panel);
-    if (input.checked) play(panel, true);
-  },
+  endless: goOn,
 };
 
 /** What a change of a trait does, from the panel, a link or Python. */
 const TRAITS = {
   mutation_rate(panel) {
     showValues(panel);
-    if (panel.manifold) express(panel);
-    else loadManifold(panel);
+    express(panel);
   },
   fire_rate(panel) {
     showValues(panel);
@@ -94,8 +116,8 @@ const TRAITS = {
     panel.post({ type: 'set', speed });
   },
   seed(panel) {
-    if (panel.manifold) express(panel);
-    else grow(panel);
+    if (panel.partner && !panel.edited) breed(panel);
+    else express(panel);
   },
   playing(panel, on) {
     if (on) panel.post({ type: 'set', epoch: panel.epoch, again: lifetime(panel) });
@@ -103,22 +125,13 @@ const TRAITS = {
     panel.post({ type: 'set', playing: on && panel.visible });
   },
   emoji(panel, wanted) {
-    if (!panel.manifold) {
-      panel.asked = { emoji: wanted, code: '' };
-      if (wanted !== panel.seedlings[panel.seedling].emoji) fetchAsked(panel);
-      return;
-    }
-    const index = indexOf(panel, wanted);
-    if (index < 0) refuseEmoji(panel, wanted);
-    else if (spaced(panel.manifold.header.names[index]) !== panel.name) choose(panel, index);
+    if (wanted !== panel.chosen?.emoji && wanted !== panel.chosen?.name) begin(panel, true);
+  },
+  partner(panel, wanted) {
+    if (wanted !== (panel.partner?.emoji ?? '')) begin(panel, true);
   },
   code(panel, code) {
-    if (panel.manifold) {
-      if (code !== panel.code) useCode(panel, code);
-      return;
-    }
-    panel.asked.code = code;
-    if (code) fetchAsked(panel);
+    if (panel.letters && code !== panel.code) begin(panel, true);
   },
   complaint(panel, sentence) {
     if (sentence) panel.refuse(sentence);
@@ -126,107 +139,123 @@ const TRAITS = {
   },
 };
 
-/** What the worker's messages do; the stage shows its frames. */
-const ANSWERS = {
-  loaded(panel, { header, letters }) {
-    openManifold(panel, header, letters);
-  },
-  encoder: encodePicture,
-  encoded(panel, { letters }) {
-    adoptPicture(panel, letters);
-  },
-  done(panel, { epoch, time }) {
-    if (epoch !== panel.epoch) return;
-    play(panel, false);
-    const grown = `${panel.name}${panel.surgery} after ${time} steps.`;
-    panel.say(`${grown} Paint on it to wound it; move a slider to grow it again.`);
-  },
-  error(panel, { text }) {
-    panel.say(`The automaton stopped: ${text}. Reload the page to try again.`);
-  },
-};
-
-/** Copies a link that grows what is seen; where the clipboard is closed, shows it. */
-function copyLink(panel) {
-  const { model } = panel;
-  const link = new URL(location.href.split('#')[0]);
-  link.hash = new URLSearchParams({
-    emoji: model.get('emoji'),
-    mutation: model.get('mutation_rate'),
-    fire: model.get('fire_rate'),
-    seed: model.get('seed'),
-    code: model.get('code'),
-  });
-  const show = () => panel.say(link.href);
-  if (navigator.clipboard) navigator.clipboard.writeText(link.href).then(() => panel.say('The link is copied.'), show);
-  else show();
-}
-
 function listen(panel, stage) {
-  panel.root.addEventListener('click', (event) => ACTIONS[event.target.dataset?.do]?.(panel));
+  panel.root.addEventListener('click', (event) => {
+    const { do: action, slot } = event.target.closest('button')?.dataset ?? {};
+    if (action) ACTIONS[action](panel);
+    if (slot) aimAt(panel, slot === 'second');
+  });
   panel.root.addEventListener('input', ({ target }) => {
     if (SLIDERS[target.name]) panel.set(SLIDERS[target.name], Number(target.value));
     else INPUTS[target.name]?.(panel, target);
     showValues(panel);
   });
-  const drawer = panel.find('details');
-  drawer.addEventListener('toggle', () => {
-    if (drawer.open) loadManifold(panel);
-  });
+  // Whoever comes near the controls will need all emoji.
+  for (const near of ['pointerenter', 'touchstart', 'focusin'])
+    panel.root.addEventListener(near, () => panel.loading ?? loadManifold(panel), { once: true, passive: true });
+  for (const drawer of panel.findAll('details')) {
+    drawer.addEventListener('toggle', () => {
+      if (drawer.open) loadManifold(panel);
+    });
+  }
   for (const [trait, react] of Object.entries(TRAITS)) {
     panel.model.on(`change:${trait}`, () => react(panel, panel.model.get(trait)));
   }
-  panel.worker.onmessage = ({ data: message }) => {
-    if (message.type === 'frame') stage.show(message);
-    else ANSWERS[message.type]?.(panel, message);
-  };
+  panel.hear('frame', (message) => stage.show(message));
+  panel.hear('done', ({ epoch }) => {
+    if (epoch === panel.epoch) finish(panel);
+  });
+  panel.hear('error', ({ text }) => panel.say(`The automaton stopped: ${text}. Reload the page to try again.`));
   listenToPicture(panel);
-  listenToBrush(panel, mutated, express);
+  listenToAim(panel);
+  listenToBrush(panel, express);
   listenToKeys(panel, express);
-  listenToList(panel);
+  listenToGallery(panel);
+  listenToShortcuts(panel, ACTIONS);
 }
 
-/** Loads the manifold for what the instant row does not have; nothing grows meanwhile. */
-function fetchAsked(panel) {
-  panel.wait();
-  panel.say('Loading all emoji…');
-  loadManifold(panel);
-}
-
-/** Grows what is asked for: at once if it is in the instant row, else when the manifold is loaded. */
-function begin(panel, playing) {
+/** Grows what the traits ask for: at once if it came with the page, else when the manifold is loaded. */
+async function begin(panel, playing) {
   const { model } = panel;
+  const [wanted, partner] = ['emoji', 'partner'].map((trait) => model.get(trait));
+  const code = panel.letters && model.get('code') === panel.code ? '' : model.get('code'); // else of what grew before
   panel.settle();
-  panel.asked = { emoji: model.get('emoji'), code: model.get('code') };
-  if (model.get('complaint')) panel.refuse(model.get('complaint'));
-  else if (panel.manifold) growAsked(panel);
-  else {
-    const wanted = panel.asked.emoji || panel.seedlings[0].emoji;
-    const first = panel.seedlings.findIndex(({ emoji, title }) => [emoji, title].includes(wanted));
-    if (first < 0 || panel.asked.code) fetchAsked(panel);
-    else {
-      startSeedling(panel, first, false);
-      if (!playing) play(panel, false);
-      if (model.get('mutation_rate') > 0) loadManifold(panel);
-    }
+  if (model.get('complaint')) {
+    panel.refuse(model.get('complaint'));
+    return;
+  }
+  const turn = ++panel.turn;
+  const keys = [wanted || panel.seedlings[0].emoji, ...(partner ? [partner] : [])];
+  if (!keys.every((key) => lookUp(panel, key)) && !panel.manifold) {
+    panel.wait();
+    panel.say('Loading all emoji…');
+  }
+  for (const key of keys) {
+    const known = await find(panel, key);
+    if (turn !== panel.turn) return;
+    if (known || !panel.manifold) continue;
+    refuseEmoji(panel, key);
+    return;
+  }
+  const [chosen, other] = keys.map((key) => lookUp(panel, key));
+  if (chosen) start(panel, chosen, other ?? null, code, playing);
+}
+
+/** Grows an emoji, its child with another, or the letters of a code. */
+function start(panel, chosen, partner, code, playing) {
+  const letters = code ? readCode(code, chosen.letters.length / 4) : [];
+  if (letters === null) {
+    panel.refuse('The DNA in this link is damaged, so nothing grows from it. Choose an emoji to grow.');
+    return;
+  }
+  panel.partner = partner;
+  choose(panel, chosen);
+  if (letters.some((letter, i) => letter !== panel.bred[i])) useLetters(panel, letters, ' with edited DNA');
+  if (!playing) play(panel, false);
+}
+
+function readCode(code, length) {
+  try {
+    const data = toBytes(code);
+    return data.length === length ? unpackLetters({ shape: [1, length], data }, 0) : null;
+  } catch {
+    return null;
   }
 }
 
 /** Puts a live panel into an element; returns what takes it away again. */
 function render({ model, el }) {
-  const root = element('div', { className: 'ncam', innerHTML: `<style>${STYLE}</style>${CONTROLS}` });
-  el.append(root);
+  if (!el.querySelector('.ncam')) {
+    // A page brings the markup along.
+    const root = element('div', { className: 'ncam', innerHTML: `<style>${STYLE}</style>${CONTROLS}` });
+    const outer = element('div', { className: 'ncam-live' });
+    outer.append(root);
+    el.append(outer);
+  }
+  const root = el.querySelector('.ncam');
   const worker = new Worker(URL.createObjectURL(new Blob([WORKER], { type: 'text/javascript' })));
   const fast = typeof WebAssembly === 'object' && WebAssembly.validate(toBytes(WASM));
   const panel = new Panel(model, root, worker);
-  panel.post({ type: 'start', wasm: fast ? toBytes(WASM).buffer : null });
   const stage = new Stage(panel, fast ? '' : ' (slowly: no WebAssembly SIMD here)');
-  listen(panel, stage);
+  panel.stage = stage;
+  panel.opened = () => {
+    listAll(panel);
+    listGroups(panel, panel.input('group').value);
+  };
+  panel.post({ type: 'start', wasm: fast ? toBytes(WASM).buffer : null });
   fillControls(panel);
-  listSeedlings(panel);
   showValues(panel);
-  begin(panel, model.get('playing'));
-  stage.run();
+  listen(panel, stage);
+  const open = () => {
+    panel.seedlings = model.get('seedlings');
+    if (!panel.seedlings.length) return;
+    model.off('change:seedlings', open);
+    listSeedlings(panel);
+    begin(panel, model.get('playing'));
+  };
+  model.on('change:seedlings', open);
+  if (!model.get('seedlings').length) model.send({ type: 'load', file: 'seedlings' });
+  open();
   return () => {
     stage.stop();
     worker.terminate();

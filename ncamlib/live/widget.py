@@ -3,6 +3,7 @@
 The module computes in the reader's browser: a kernel is only asked for the model's file.
 """
 
+import functools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -22,12 +23,14 @@ class LiveManifold(anywidget.AnyWidget):
     """Grow, mutate, wound and cross the emoji of a trained synchronous or stochastic DNA model.
 
     `emoji` (itself or its name), `code` (base64 of the letters, two bits each; empty: the emoji's own),
-    `mutation_rate`, `fire_rate`, `steps_per_second`, `playing` and `seed` are synchronised both ways. What crossing and
-    injection begin with is given once: `partner` (a name) and `group` (part of names).
+    `partner` (another emoji: the child of both grows, `seed` decides which genes come from whom), `mutation_rate`,
+    `fire_rate`, `steps_per_second`, `playing` and `seed` are synchronised both ways. `group`, a word of names, says
+    once which groups are offered. Nothing is encoded before it is shown or asked for.
     """
 
     _esm = module.source()
     emoji = traitlets.Unicode().tag(sync=True)
+    partner = traitlets.Unicode().tag(sync=True)
     code = traitlets.Unicode().tag(sync=True)
     mutation_rate = traitlets.Float(0.0, min=0.0, max=1.0).tag(sync=True)
     fire_rate = traitlets.Float(1.0, min=0.0, max=1.0).tag(sync=True)
@@ -36,7 +39,6 @@ class LiveManifold(anywidget.AnyWidget):
     seed = traitlets.Int(0, min=0, max=2**32 - 1).tag(sync=True)
     steps = traitlets.Int().tag(sync=True)
     seedlings = traitlets.List().tag(sync=True)
-    partner = traitlets.Unicode().tag(sync=True)
     group = traitlets.Unicode().tag(sync=True)
     manifold = traitlets.Dict().tag(sync=True)
     encoder = traitlets.Dict().tag(sync=True)
@@ -54,45 +56,48 @@ class LiveManifold(anywidget.AnyWidget):
         folder of pictures that a model of one's own was trained on.
         """
         loaded, header = checkpoint.load_model(experiment)
-        model = growing(loaded, str(experiment))
-        images = data.load(
-            header["images"], model.config.image_size, model.config.image_channels, data_dir and Path(data_dir)
+        self._model = growing(loaded, str(experiment))
+        assets.require_standard(self._model)
+        config = self._model.config
+        self._images = data.load(
+            header["images"], config.image_size, config.image_channels, data_dir and Path(data_dir)
         )
-        shown_first = [images.index(key) for key in data.listed(first)] or range(
-            0, len(images), -(-len(images) // SEEDLINGS)
+        self._first = [self._images.index(key) for key in data.listed(first)] or list(
+            range(0, len(self._images), -(-len(self._images) // SEEDLINGS))
         )
-        self._files = {"manifold": assets.pack(model, images), "encoder": assets.pack_encoder(model)}
         self._experiment = header["experiment"]["name"]
-        seedlings = [
-            {
-                "emoji": images.emoji[i],
-                "title": images.names[i],
-                "rule": assets.rule(model),
-                "weights": assets.seedling(model, images.pixels[i]),
-            }
-            for i in shown_first
-        ]
-        traits = {"emoji": seedlings[0]["emoji"], "fire_rate": model.config.fire_rate, **traits}
-        super().__init__(
-            steps=model.config.steps,
-            seedlings=seedlings,
-            **{name: {"url": "", "bytes": len(file)} for name, file in self._files.items()},
-            **traits,
-        )
+        traits = {"emoji": self._images.emoji[self._first[0]], "fire_rate": config.fire_rate, **traits}
+        there = {"manifold": True, "encoder": self._model.encoder is not None}
+        parts = {name: {"url": "", "there": is_there} for name, is_there in there.items()}
+        super().__init__(steps=config.steps, **parts, **traits)
         self.on_msg(self._answer)
 
+    @functools.cached_property
+    def _seedlings(self) -> list[dict[str, Any]]:
+        return [assets.seedling(self._model, self._images, i) for i in self._first]
+
+    @functools.cached_property
+    def _manifold(self) -> bytes:
+        return assets.packed(assets.pack(self._model, self._images))
+
+    @functools.cached_property
+    def _encoder(self) -> bytes:
+        return assets.packed(assets.pack_encoder(self._model))
+
     def _answer(self, _: Any, content: dict[str, Any], __: Any) -> None:
-        if content.get("type") == "load" and content.get("file") in self._files:
-            self.send({"type": content["file"]}, [self._files[content["file"]]])
+        wanted = content.get("file") if content.get("type") == "load" else None
+        if wanted == "seedlings":
+            self.seedlings = self._seedlings
+        elif wanted in ("manifold", "encoder"):
+            self.send({"type": wanted}, [getattr(self, f"_{wanted}")])
 
     def _repr_mimebundle_(self, **options: Any) -> Any:
         bundle = super()._repr_mimebundle_(**options)
         shown = bundle[0] if isinstance(bundle, tuple) else bundle
-        names = ("emoji", "code", "mutation_rate", "fire_rate", "steps_per_second", "playing", "seed", "steps")
-        names += ("partner", "group")
-        properties = {name: getattr(self, name) for name in (*names, "seedlings")}
-        for name in self._files:
-            url = f"../_static/live/{self._experiment}-{name}.safetensors"
-            properties[name] = {**getattr(self, name), "url": url}
+        names = ("emoji", "partner", "code", "mutation_rate", "fire_rate", "steps_per_second", "playing", "seed")
+        properties = {name: getattr(self, name) for name in (*names, "steps", "group")}
+        properties["seedlings"] = self._seedlings
+        for name in ("manifold", "encoder"):
+            properties[name] = {**getattr(self, name), "url": f"../_static/live/{self._experiment}-{name}.bin"}
         shown["text/html"] = module.page(properties)
         return bundle

@@ -97,14 +97,14 @@ const handlers = {
   manifold({ buffer }) {
     const { header, tensors } = parse(buffer);
     life.decoder = tensors;
-    postMessage({ type: 'loaded', header, letters: tensors.letters });
+    return { header, letters: tensors.letters, sprite: tensors.sprite.data };
   },
   encoder({ buffer }) {
     life.encoder = parse(buffer).tensors;
-    postMessage({ type: 'encoder' });
+    return {};
   },
   encode({ image, side }) {
-    postMessage({ type: 'encoded', letters: writeGenes(life.encoder, embed(life.encoder, image, side)) });
+    return { letters: writeGenes(life.encoder, embed(life.encoder, image, side)) };
   },
   weights({ weights, rule }) {
     useWeights(weights, rule);
@@ -152,8 +152,12 @@ const handlers = {
 
 globalThis.onmessage = ({ data }) => {
   try {
-    handlers[data.type](data);
+    const answer = handlers[data.type](data);
+    if (answer) postMessage({ type: 'answer', of: data.type, ...answer });
   } catch (error) {
-    postMessage({ type: 'error', text: String(error.message ?? error) });
+    const text = String(error.message ?? error);
+    if (['manifold', 'encoder', 'encode'].includes(data.type))
+      postMessage({ type: 'answer', of: data.type, error: text });
+    else postMessage({ type: 'error', text });
   }
 };
