@@ -22,6 +22,7 @@ from ncamlib.kernels import Weights
 from ncamlib.kernels.cpu import compilers
 from ncamlib.live import assets, build
 from ncamlib.model import dna
+from ncamlib.model.build import build as build_model
 
 NODE = shutil.which("node")
 ENGINE = Path(__file__).with_name("live_engine.mjs")
@@ -174,3 +175,17 @@ def test_the_encoder_writes_the_same_dna(trained, tmp_path):
     torch.testing.assert_close(torch.tensor(answer["embedding"]), embedding, atol=1e-3, rtol=1e-3)
     letters = assets.letters_of(model, images)[5].flatten()
     assert (torch.tensor(answer["letters"]) == letters).float().mean() > 0.999
+
+
+@needs_node
+def test_a_code_of_another_length_is_read(trained, tmp_path):
+    """A model of one's own need not have 512 genes."""
+    model, images = trained
+    short = build_model(replace(model.config, embedding=64))
+    (tmp_path / "file").write_bytes(assets.pack(short, images.sample(4), coarse=False))
+    answer = ask(tmp_path / "file", image=1, rate=0.3, steps=0)
+    code = F.one_hot(torch.tensor(answer["letters"]).view(1, 64, 16), 4).float()
+    with torch.no_grad():
+        weights = torch.cat([w.flatten() for w in short.decode(code)])
+    # Random weights are rounded when they are packed; those of a checkpoint have been.
+    torch.testing.assert_close(torch.tensor(answer["weights"]), weights, atol=2e-3, rtol=0)
