@@ -1,7 +1,7 @@
 """Neural Cellular Automata Manifold: images grown by automata whose weights come from a DNA-like code.
 
 A companion to Hernandez Ruiz, Vilalta and Moreno-Noguer, "Neural Cellular Automata Manifold"
-(arXiv 2006.12155). Start with `load_model` and `emoji`; `ncam --help` is the command line.
+(CVPR 2021, arXiv 2006.12155). Start with `load_model` and `emoji`; `ncam --help` is the command line.
 """
 
 from ncamlib.config import Experiment, ModelConfig, TrainConfig
