@@ -69,6 +69,11 @@ def test_crossing_is_two_taps(reader):
     reader.regrow(lambda: reader.slide("mix", 0))
     assert difference(reader.regrow(lambda: reader.press("single")), first) == 0
     assert not reader.page.is_visible(".ncam .child")
+    reader.page.click(".ncam [data-slot=second]")
+    reader.regrow(lambda: reader.page.click(".ncam .seedlings button >> nth=2"))
+    # Without a slot, a tap is for one emoji.
+    assert difference(reader.regrow(lambda: reader.page.click(".ncam .seedlings button >> nth=0")), first) == 0
+    assert reader.trait("partner") == ""
 
 
 def test_surprise_me_crosses_two_emoji(reader):
@@ -97,6 +102,8 @@ def test_search_takes_any_spelling(reader, text):
     shown = reader.page.locator(".ncam .all button:visible")
     assert shown.count() == 1
     assert shown.get_attribute("title") == "SOS button"
+    reader.regrow(lambda: reader.page.press(".ncam [name=search]", "Enter"))
+    assert reader.trait("emoji") == "🆘"
     reader.page.fill(".ncam [name=search]", "nothing like it")
     assert reader.page.is_visible(".ncam .none")
     reader.page.fill(".ncam [name=search]", "")
@@ -115,7 +122,6 @@ def test_wounding_playing_and_single_steps(reader):
     before = reader.picture()
     reader.press("step")
     assert reader.picture() != before
-    assert reader.regrow(lambda: reader.press("seed")) != before
 
 
 def test_speed_fire_rate_grid_channels_zoom_and_endless_growth(reader):
@@ -193,6 +199,9 @@ def test_the_keyboard_does_it_all(reader):
     reader.page.keyboard.press("f")
     reader.page.wait_for_function("document.fullscreenElement !== null")
     assert reader.page.locator(".ncam .picture").bounding_box()["height"] > 500
+    half = reader.regrow(lambda: reader.page.keyboard.press("m"))  # keys and controls are there, too
+    assert half != BLANK
+    assert reader.page.is_visible(".ncam [data-do=screen]")
     reader.page.keyboard.press("f")
     reader.page.wait_for_function("document.fullscreenElement === null")
     reader.page.focus(".ncam [name=search]") if reader.page.is_visible(".ncam [name=search]") else reader.see_all()

@@ -21,6 +21,15 @@ export const CONTROLS = `
   <p class="load" role="status" hidden></p>
 </div>
 <div class="panel">
+  <div class="bar parents" role="group" aria-label="Parents">
+    <button type="button" data-slot="first"></button>
+    <span aria-hidden="true">×</span>
+    <button type="button" data-slot="second"></button>
+    <canvas class="child" width="64" height="64" role="img" aria-label="Their child" hidden></canvas>
+    <button type="button" data-do="breed" hidden>Another child</button>
+    <button type="button" data-do="single" hidden aria-label="No partner">✕</button>
+    <span class="hint cross">Cross two emoji: press +, then tap one.</span>
+  </div>
   <div class="thumbs seedlings" role="group" aria-label="Emoji to begin with"></div>
   <div class="bar">
     <button type="button" data-do="play">Pause</button>
@@ -32,27 +41,23 @@ export const CONTROLS = `
   </div>
   <label class="main">Mutation <input type="range" name="mutation" min="0" max="1" step="0.01"><output></output></label>
   <p class="hint">The share of the DNA that is replaced by random letters.</p>
-  <div class="bar parents" role="group" aria-label="Parents">
-    <button type="button" data-slot="first"></button>
-    <span aria-hidden="true">×</span>
-    <button type="button" data-slot="second"></button>
-    <canvas class="child" width="64" height="64" role="img" aria-label="Their child" hidden></canvas>
-    <button type="button" data-do="breed" hidden>Another child</button>
-    <button type="button" data-do="single" hidden aria-label="No partner">✕</button>
-    <span class="hint cross">Cross two emoji: press +, then tap one.</span>
-  </div>
   <details class="everything">
     <summary>All emoji</summary>
     <label>Search <input type="search" name="search" placeholder="name, emoji or U+1F198"></label>
     <div class="thumbs all" role="group" aria-label="All emoji"></div>
-    <p class="hint none" hidden>No emoji is called that.</p>
+    <p class="hint none" hidden>No emoji of this model is called that.</p>
   </details>
   <details class="families">
     <summary>Genes of a group</summary>
     <p class="hint">Press a group: the letters that most of it share are written into the DNA.</p>
     <label>Search <input type="search" name="group" placeholder="a word of the names"></label>
+    <div class="bar">
+      <button type="button" data-do="clean">Its own DNA again</button>
+      <label>Letters shared by more than <select name="threshold">
+        <option value="0.5">50%</option><option value="0.7" selected>70%</option><option value="0.9">90%</option>
+      </select></label>
+    </div>
     <div class="groups" role="group" aria-label="Groups"></div>
-    <button type="button" data-do="clean">Its own DNA again</button>
   </details>
   <details class="more">
     <summary>Advanced</summary>
@@ -68,15 +73,11 @@ export const CONTROLS = `
       <label>Grid <select name="side">
         <option>32</option><option>48</option><option selected>64</option><option>96</option><option>128</option>
       </select></label>
-      <label>Shared by more than <select name="threshold">
-        <option>0.5</option><option selected>0.7</option><option>0.9</option>
-      </select></label>
     </div>
     <label><input type="checkbox" name="endless"> never stop growing</label>
     <div class="bar">
       <button type="button" data-do="restart">Grow again</button>
       <button type="button" data-do="step">One step</button>
-      <button type="button" data-do="seed">Plant a second seed</button>
       <button type="button" data-do="reseed">Other random letters</button>
     </div>
     <label class="own">A picture of your own <input type="file" name="upload" accept="image/*"></label>

@@ -86,13 +86,13 @@ export function breed(panel) {
 
 /** Shows both parents, and marks them among the thumbnails. */
 function showParents(panel) {
-  const { chosen, partner, pairing } = panel;
+  const { chosen, partner, aim } = panel;
   panel.find('.cross').hidden = partner !== null;
   for (const [slot, known] of Object.entries({ first: chosen, second: partner })) {
     const button = panel.find(`[data-slot=${slot}]`);
     button.replaceChildren(known ? thumbnail(panel, known) : element('span', { textContent: '+' }));
     button.setAttribute('aria-label', known ? `Parent: ${known.name}` : 'Choose the other parent');
-    button.setAttribute('aria-pressed', String((slot === 'second') === pairing));
+    button.setAttribute('aria-pressed', String(slot === aim));
   }
   panel.find('[data-do=single]').hidden = !partner;
   panel.find('[data-do=breed]').hidden = !partner;
@@ -103,11 +103,11 @@ function showParents(panel) {
   }
 }
 
-/** Whether the next tap chooses the other parent. */
-export function aimAt(panel, second) {
-  panel.pairing = second;
+/** Which parent the next tap chooses: 'first', 'second', or '' for none. */
+export function aimAt(panel, slot) {
+  panel.aim = panel.aim === slot ? '' : slot;
   showParents(panel);
-  if (second) panel.say(panel.partner ? 'Tap another partner.' : 'Tap the emoji to cross it with.');
+  if (panel.aim) panel.say(panel.partner ? 'Tap another parent.' : 'Tap the emoji to cross it with.');
 }
 
 /** A small picture of an emoji: the one that the model was trained on. */
@@ -136,12 +136,18 @@ function thumbButton(panel, known) {
   return button;
 }
 
-/** A thumbnail was tapped: it becomes the parent that is aimed at. */
+/** A thumbnail was tapped: it becomes the parent whose slot was pressed, or grows for itself. */
 async function tap(panel, key) {
   const known = await find(panel, key);
   if (!known) return;
-  if (panel.pairing) pair(panel, known);
-  else choose(panel, known);
+  const { aim } = panel;
+  panel.aim = '';
+  if (aim === 'second') pair(panel, known);
+  else {
+    if (!aim) panel.partner = null; // whoever taps without a slot wants this one
+    panel.set('partner', panel.partner?.emoji ?? '');
+    choose(panel, known);
+  }
 }
 
 /** Fills the first row. */
@@ -173,6 +179,11 @@ export function search(panel, text) {
     button.hidden = !found.has(i);
   });
   panel.find('.none').hidden = found.size > 0;
+}
+
+/** Grows the first emoji that was found. */
+export function chooseFound(panel) {
+  panel.find('.all button:not([hidden])')?.click();
 }
 
 /** Arrow keys, Home and End move through the gallery. */

@@ -33,9 +33,11 @@ export function grow(panel) {
   describe(panel);
 }
 
+const damageOf = ({ rate }) => (rate > 0 ? ` with ${Math.round(100 * rate)}% of its DNA replaced at random` : '');
+
 /** Says what grows, also to those who do not see it. */
 function describe(panel) {
-  const damage = panel.rate > 0 ? ` with ${Math.round(100 * panel.rate)}% of its DNA replaced at random` : '';
+  const damage = damageOf(panel);
   panel.find('.picture').setAttribute('aria-label', `${panel.name}${damage}, grown from one pixel`);
   if (!panel.ended) panel.say(`Growing ${panel.name}${damage}.`);
 }
@@ -45,7 +47,7 @@ export function finish(panel) {
   setEnded(panel, true);
   play(panel, false);
   if (panel.wounded) panel.say('It does not heal: this model was trained to grow, not to repair. Grow it again?');
-  else panel.say(`${sentence(panel.name)} is grown. Tap the picture to wound it, or move Mutation.`);
+  else panel.say(`${sentence(panel.name)}${damageOf(panel)} is grown. Tap the picture to wound it, or move Mutation.`);
 }
 
 function setEnded(panel, ended) {

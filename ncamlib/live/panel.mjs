@@ -9,7 +9,7 @@ export class Panel {
   loading = null; // the promise of that
   chosen = null; // the emoji that grows: { emoji, name, letters } as lookUp of gallery.mjs gives it
   partner = null; // the other parent, if there is one
-  pairing = false; // whether the next tap chooses the other parent
+  aim = ''; // which parent the next tap chooses: 'first', 'second', or neither
   bred = null; // the letters of the emoji, or of the child of both
   letters = null; // the same as the reader has changed them, before mutation
   surgery = ''; // what was done to the emoji's own letters, in words
@@ -58,6 +58,7 @@ export class Panel {
     const dialog = this.find('dialog');
     dialog.querySelector('h2').textContent = title;
     dialog.querySelector('div').replaceChildren(...parts);
+    dialog.onclick = ({ target }) => target === dialog && dialog.close(); // beside it
     dialog.showModal();
   }
 

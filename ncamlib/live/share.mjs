@@ -30,7 +30,8 @@ export async function share(panel) {
   const parts = [element('p', { textContent: said ?? 'Copy this link:' })];
   parts.push(element('textarea', { value: link, readOnly: true, rows: 3, ariaLabel: 'Link to what grows' }));
   const size = new TextEncoder().encode(link).length;
-  if (!location.protocol.startsWith('http')) parts.push(element('p', { textContent: 'It leads to this file.' }));
+  if (!location.protocol.startsWith('http'))
+    parts.push(element('p', { textContent: 'It leads to a file on this machine, so there is no QR code.' }));
   else if (size <= longest) parts.push(drawing(qrCode(link)));
   else parts.push(element('p', { textContent: 'It holds edited DNA, which is too long for a QR code.' }));
   panel.open('Share', parts);

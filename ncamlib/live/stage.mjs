@@ -26,10 +26,10 @@ export function zoom(panel, factor) {
   box.scrollTo(x * picture.clientWidth - box.clientWidth / 2, y * picture.clientWidth - box.clientHeight / 2);
 }
 
-/** Fills the screen with the stage, or leaves it. */
+/** Fills the screen with the panel, or leaves it. */
 export function fillScreen(panel) {
   if (document.fullscreenElement) document.exitFullscreen();
-  else panel.find('.stage').requestFullscreen?.();
+  else panel.root.requestFullscreen?.();
 }
 
 /** A mouse or pen paints wounds, a finger taps them: a swipe scrolls the page, but while the brush is held ready. */
@@ -63,9 +63,8 @@ export function holdBrush(panel) {
   panel.brush = !panel.brush;
   panel.find('.picture').dataset.brush = panel.brush ? '1' : '';
   panel.find('[data-do=wound]').setAttribute('aria-pressed', String(panel.brush));
-  panel.say(
-    panel.brush ? 'Touch the picture to wound it; arrow keys aim, Enter wounds.' : 'The picture scrolls again.',
-  );
+  panel.say(panel.brush ? 'Touch the picture to wound it; arrow keys aim, Enter wounds.' : 'Wounding is off.');
+  if (panel.brush) panel.find('.picture').focus({ preventScroll: true });
 }
 
 /** On the focused picture arrow keys move an aim, Enter wounds there. */

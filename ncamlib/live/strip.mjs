@@ -35,10 +35,11 @@ function count(panel, letters) {
   const { hits } = panel;
   const random = hits.reduce((sum, hit) => sum + hit, 0);
   const wrong = letters.reduce((sum, letter, i) => sum + (letter !== panel.letters[i]), 0);
+  const changed = panel.letters.reduce((sum, letter, i) => sum + (letter !== panel.bred[i]), 0);
   const all = letters.length.toLocaleString('en');
   const text = random
     ? `${random.toLocaleString('en')} of ${all} letters are random, ${wrong.toLocaleString('en')} of them wrong`
-    : `DNA: ${all} letters, none replaced`;
+    : `DNA: ${all} letters, ${changed ? `${changed.toLocaleString('en')} changed` : 'as they were learned'}`;
   panel.find('.counter').textContent = text;
   panel.root.dataset.random = random;
 }
@@ -95,6 +96,7 @@ function write(panel, place, letter) {
   panel.shown[place] = letter;
   if (!panel.surgery.includes('edited by hand')) panel.surgery += ', edited by hand';
   panel.set('code', panel.code);
+  count(panel, panel.shown);
 }
 
 /** Painting writes one letter, the one after that where it begins; `express` grows what was written. */

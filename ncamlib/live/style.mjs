@@ -24,7 +24,7 @@ export const STYLE = `
 .ncam .picture[data-brush="1"] { touch-action: none; }
 .ncam .aim {
   position: absolute; width: 18px; height: 18px; margin: -9px; border: 2px solid #d00; border-radius: 50%;
-  pointer-events: none;
+  outline: 2px solid #fff; pointer-events: none;
 }
 .ncam .genome { position: relative; border: 1px solid var(--line); }
 .ncam .dna {
@@ -38,16 +38,18 @@ export const STYLE = `
 .ncam .status { min-height: 2.8em; }
 .ncam .seedlings { min-height: 46px; }
 .ncam .gene { min-height: 1.4em; overflow-wrap: anywhere; }
-.ncam .stage:fullscreen {
-  display: flex; flex-direction: column; justify-content: center; font-size: 1.6em; padding: 1rem;
-}
-.ncam .stage:fullscreen .sights { width: min(96vw, calc(1.5 * (100vh - 9rem))); margin: 0 auto; }
-.ncam .stage:fullscreen p { text-align: center; }
+.ncam:fullscreen { background: var(--ground); padding: 1rem; overflow: auto; align-content: center; }
+.ncam:fullscreen .stage { top: 0; }
+.ncam:fullscreen .sights { max-width: calc(1.5 * (100vh - 8rem)); margin: 0 auto; }
+@media (min-width: 800px) { .ncam:fullscreen { grid-template-columns: minmax(0, 1fr) 340px; } }
 
 .ncam .bar { display: flex; flex-wrap: wrap; gap: .4rem; align-items: center; margin: .45rem 0; }
 .ncam label { display: flex; gap: .5rem; align-items: center; margin: .2rem 0; min-height: 28px; }
 .ncam .main { font-weight: 600; font-size: 1.05em; }
-.ncam input[type=range] { flex: 1; min-width: 90px; height: 28px; accent-color: var(--accent); }
+.ncam input[type=range] { flex: 1; min-width: 90px; height: 28px; accent-color: var(--accent); touch-action: pan-y; }
+.ncam [data-do=play] { min-width: 6.6em; }
+.ncam .own { flex-wrap: wrap; }
+.ncam input[type=file] { max-width: 100%; min-width: 0; font: inherit; }
 .ncam input[type=checkbox] { width: 18px; height: 18px; }
 .ncam input[type=search] { flex: 1; min-width: 0; }
 .ncam output { min-width: 3em; text-align: right; font-variant-numeric: tabular-nums; }
@@ -76,7 +78,7 @@ export const STYLE = `
 .ncam summary { cursor: pointer; padding: .35rem 0; min-height: 24px; }
 .ncam option { color: #111; background: #fff; }
 .ncam dialog {
-  max-width: min(94vw, 460px); border: 1px solid var(--line); border-radius: 8px;
+  width: min(94vw, 460px); border: 1px solid var(--line); border-radius: 8px;
   color: CanvasText; background: Canvas;
 }
 .ncam dialog form { float: right; }

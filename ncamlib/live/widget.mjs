@@ -7,6 +7,7 @@ import {
   aimAt,
   breed,
   choose,
+  chooseFound,
   find,
   listAll,
   listenToGallery,
@@ -41,11 +42,6 @@ const ACTIONS = {
     play(panel, false);
     panel.post({ type: 'step', n: 1 });
   },
-  seed(panel) {
-    const quarter = panel.side >> 2;
-    panel.post({ type: 'plant', x: quarter, y: quarter });
-    goOn(panel);
-  },
   wound(panel) {
     const first = !panel.wounded && !panel.waiting;
     holdBrush(panel);
@@ -61,7 +57,7 @@ const ACTIONS = {
     if (panel.partner) ACTIONS.reseed(panel);
   },
   single(panel) {
-    panel.pairing = false;
+    panel.aim = '';
     pair(panel, null);
   },
   clean: breed,
@@ -69,7 +65,8 @@ const ACTIONS = {
   screen: fillScreen,
   link: share,
   keys(panel) {
-    panel.open('Keyboard shortcuts', [listKeys()]);
+    const when = element('p', { textContent: 'They work while the panel has the focus.' });
+    panel.open('Keyboard shortcuts', [when, listKeys()]);
   },
 };
 
@@ -143,7 +140,10 @@ function listen(panel, stage) {
   panel.root.addEventListener('click', (event) => {
     const { do: action, slot } = event.target.closest('button')?.dataset ?? {};
     if (action) ACTIONS[action](panel);
-    if (slot) aimAt(panel, slot === 'second');
+    if (slot) aimAt(panel, slot);
+  });
+  panel.input('search').addEventListener('keydown', ({ key }) => {
+    if (key === 'Enter') chooseFound(panel);
   });
   panel.root.addEventListener('input', ({ target }) => {
     if (SLIDERS[target.name]) panel.set(SLIDERS[target.name], Number(target.value));

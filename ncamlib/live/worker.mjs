@@ -141,9 +141,6 @@ const handlers = {
   wound({ x, y, radius }) {
     life.automaton.wound(x, y, radius);
   },
-  plant({ x, y }) {
-    life.automaton.plant(x, y);
-  },
   frame({ channel, background }) {
     const { pixels, side } = paint(channel, background);
     postMessage({ type: 'frame', pixels, side, time: life.automaton.time, rate: rate() }, [pixels.buffer]);
