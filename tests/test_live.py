@@ -97,7 +97,7 @@ def test_growth_agrees_with_the_library(trained, tmp_path, wrap, fire_rate, side
 @torch.no_grad()
 @pytest.mark.parametrize("rate", [0.0, 0.5])
 def test_rounded_matrices_grow_nearly_the_same_pictures(trained, rate):
-    """What the page is sent differs from the library's model by far less than that differs from its targets."""
+    """What the page is sent grows pictures within 36 dB of the library's: a difference that is not seen."""
     model, images = trained
     letters = assets.letters_of(model, images)[::4]
     mutation = dna.seeded_mutation(tuple(letters.shape), rate, 7)
@@ -109,9 +109,7 @@ def test_rounded_matrices_grow_nearly_the_same_pictures(trained, rate):
             scale = tensors.get(f"{name}.scale", torch.ones(1)).view(-1, *[1] * (tensor.ndim - 1))
             tensor.copy_((tensors[name].float() * scale).view_as(tensor))
     one, two = (m.nca.visible(m.grow(m.decode(code), m.config.steps)) for m in (model, rounded))
-    missed = (one - images.pixels[::4]).square().mean()
-    assert 0 < (one - two).square().mean() < 0.1 * missed
-    assert (two - images.pixels[::4]).square().mean() < 1.1 * missed
+    assert 0 < (one - two).square().mean() < 10**-3.6
 
 
 def test_thumbnails_lie_on_one_sheet_in_order(trained):

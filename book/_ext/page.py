@@ -16,7 +16,7 @@ from sphinx.application import Sphinx
 
 LONGEST = 200  # characters of a description
 PREVIEW = "preview.png"  # for shared links
-PICTURED = "🅰 🆔 🆚 🈯 🇾 🚾 3️⃣ 🅾"
+PICTURED = "💯 🅰 🆔 🆗 🈯 🆘 3️⃣ 🇾"
 
 
 def inline_math(writer: Any, node: nodes.Element) -> None:
