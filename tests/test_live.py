@@ -78,7 +78,8 @@ def test_growth_agrees_with_the_library(trained, tmp_path, wrap, fire_rate, side
     model.config = model.nca.config = config
     file = tmp_path / "manifold.safetensors"
     file.write_bytes(assets.pack(model, images, coarse=False))
-    answer = ask(file, kernel, fireRate=fire_rate, side=side, steps=side)
+    steps = side // 2 + 8  # the seed has reached the edge; much later, rounding grows with the picture
+    answer = ask(file, kernel, fireRate=fire_rate, side=side, steps=steps)
     code = F.one_hot(torch.tensor(answer["letters"]).view(1, 512, 16), 4).float()
     with torch.no_grad():
         torch.testing.assert_close(torch.tensor(answer["embedding"]), model.code.decode(code)[0], atol=1e-4, rtol=1e-3)
@@ -90,7 +91,7 @@ def test_growth_agrees_with_the_library(trained, tmp_path, wrap, fire_rate, side
     sizes = [w[0].numel() for w in weights]
     same = Weights(*(part.view_as(w) for part, w in zip(flat.split(sizes), weights, strict=True)))
     for backend in ("reference", "cpu") if compilers() else ("reference",):
-        grown = model.grow(same, side, fire, side, backend=backend)[0]
+        grown = model.grow(same, steps, fire, side, backend=backend)[0]
         assert (state_of(answer, side) - grown).abs().max() < 1e-4 * max(1, grown.abs().max().item())
 
 

@@ -77,10 +77,10 @@ def shipped(model):
 
 
 def test_the_browser_computes_what_the_library_does(reader):
-    """On the trained model that the page loads: letters, embedding, weights, and 64 steps."""
+    """On the trained model that the page loads: letters, embedding, weights, and 40 steps."""
     engine = module.joined("safetensors.mjs", "letters.mjs", "decoder.mjs", "automaton.mjs")
     wasm = base64.b64encode(build.BINARY.read_bytes()).decode()
-    answer = {name: torch.tensor(v) for name, v in reader.page.evaluate(GROW, [engine, wasm, 3, 64]).items()}
+    answer = {name: torch.tensor(v) for name, v in reader.page.evaluate(GROW, [engine, wasm, 3, 40]).items()}
     model, header = checkpoint.load_model("chars-dna-syn")
     images = data.emoji(header["images"])
     with torch.no_grad():
@@ -89,7 +89,7 @@ def test_the_browser_computes_what_the_library_does(reader):
         letters = torch.where(mutation < 0, own, mutation)
         embedding = model.code.decode(torch.nn.functional.one_hot(letters, 4).float())
         weights = model.predictor(embedding)
-        grown = model.grow(weights, 64, backend="reference")[0]
+        grown = model.grow(weights, 40, backend="reference")[0]
     assert answer["letters"].tolist() == letters.flatten().tolist()
     torch.testing.assert_close(answer["embedding"], embedding[0], atol=1e-4, rtol=1e-4)
     torch.testing.assert_close(answer["weights"], torch.cat([w.flatten() for w in weights]), atol=1e-4, rtol=1e-4)
