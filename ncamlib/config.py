@@ -98,6 +98,10 @@ class TrainConfig:
     scale_leak: bool = True  # the automaton's leak factor grows as the grid shrinks, see `Grower.grow`
     encoder_from: float = 0.0  # share of the training from which the encoder's convolutions learn; 1: never
     components: bool = False  # the embedding begins as principal components, not as random projections
+    pool: int = 0  # grown states kept to train on, see `training.pool`; 0: all grows from the seed, as in the paper
+    pool_fresh: float = 0.25  # share of a batch from the pool that starts again from the seed
+    pool_damage: float = 0.0  # share of it that is wounded
+    pool_steps: float = 1.25  # rollouts from the pool take T steps to this many times T
     replacement: bool = False  # draw every batch afresh; False: no image comes twice before all came once
     seed: int = 0
 
@@ -105,7 +109,7 @@ class TrainConfig:
         low, high = self.mutation
         if not 0 <= low <= high <= 1:
             raise NcamError(f"mutation is {self.mutation}: give a range between 0 and 1")
-        for name in ("ema", "encoder_from"):
+        for name in ("ema", "encoder_from", "pool_fresh", "pool_damage"):
             if not 0 <= getattr(self, name) <= 1:
                 raise NcamError(f"{name} is {getattr(self, name)}: it must be between 0 and 1")
         ends = [stage.until for stage in self.stages]
@@ -114,10 +118,20 @@ class TrainConfig:
         for name in ("steps", "batch", "learning_rate", "clip"):
             if not 0 < getattr(self, name) < math.inf:
                 raise NcamError(f"{name} is {getattr(self, name)}: it must be above 0 and finite")
+        if self.pool and not (self.pool >= self.largest_batch and self.pool_steps >= 1):
+            raise NcamError(
+                f"pool {self.pool} and pool_steps {self.pool_steps}: a pool needs a whole batch of "
+                f"{self.largest_batch} states or more, and rollouts at least 1 times T steps"
+            )
         if not (self.warmup >= 0 and 0 <= self.seed < 2**63):
             raise NcamError(
                 f"warmup {self.warmup} and seed {self.seed}: neither may be below 0, and the seed must be below 2^63"
             )
+
+    @property
+    def largest_batch(self) -> int:
+        """The most images of an optimiser step, over all stages."""
+        return self.batch * max((stage.batch for stage in self.stages), default=1)
 
 
 @dataclass(frozen=True)

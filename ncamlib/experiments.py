@@ -1,8 +1,9 @@
 """Every row of the paper's results as data: what is trained, how, and the number to reproduce.
 
 Names are `<images>-<ce|dna|single>-<sto|syn|conv>`, where conv is an ordinary decoder. A suffix marks a row that
-differs from the paper's standard model: -256 -1024 -32ch -noleak -nonorm -noslices. Two suffixes are ours: -robust is
-trained at mutation rates from 0 to 0.5, and -96 takes that many steps of the automaton.
+differs from the paper's standard model: -256 -1024 -32ch -noleak -nonorm -noslices. Four suffixes are ours: -robust is
+trained at mutation rates from 0 to 0.5, -96 takes that many steps of the automaton, -persist stays as it has grown, and
+-regrow also heals.
 """
 
 from dataclasses import replace
@@ -38,11 +39,11 @@ SMALL_GRIDS = {64: ((0.10, 16), (0.15, 24), (0.22, 32), (0.30, 48)), 32: ((0.15,
 LEARNING_RATE, BATCH, EMA = 6e-3, 8, 0.995
 
 
-def _stages(per_cell: float, size: int) -> tuple[Stage, ...]:
+def _stages(per_cell: float, size: int, grids: tuple[tuple[float, int], ...] = ()) -> tuple[Stage, ...]:
     """The learning rate falls on the smallest grid, which also takes larger batches, and again at full size."""
     small = [
         Stage(until, grid, round(per_cell * grid), batch=1 if i else 2, rates=(0.5, 0.5) if i else (1.0, 0.25))
-        for i, (until, grid) in enumerate(SMALL_GRIDS[size])
+        for i, (until, grid) in enumerate(grids or SMALL_GRIDS[size])
     ]
     return (*small, Stage(1.0, size, round(per_cell * size), rates=(0.5, 0.02)))
 
@@ -92,6 +93,18 @@ ANY_RATE = {"mutation": (0.0, 0.5)}
 ONE_IMAGE = {"learning_rate": 2e-2, "batch": 2}
 
 
+# A pool needs the whole grid, where growth needs little more than its light cone: more of the training on small grids.
+POOL_GRIDS = ((0.12, 16), (0.24, 24), (0.42, 32), (0.62, 48))
+
+
+def _alive(damage: float, per_cell: float, **settings: Any) -> dict[str, Any]:
+    """A row that trains on a pool of grown states, a share of a batch wounded; without the instance norm, through which
+    a wound changes what every cell perceives.
+    """
+    stages = _stages(per_cell, 64, POOL_GRIDS)
+    return {"train": {"pool": 256, "pool_damage": damage, "stages": stages, **settings}, "norm": False}
+
+
 def _registry() -> list[Experiment]:
     """Every row, table by table. One entry here is all that an experiment needs."""
     return [
@@ -114,6 +127,12 @@ def _registry() -> list[Experiment]:
         _row(SINGLE, "one image", 0.001, "lizard", "single", "sto", share=0.2, train=ONE_IMAGE),
         _row(OURS, "Chars, synchronous", None, "chars", "dna", "syn", ships_encoder=True),
         _row(OURS, "Chars, synchronous, as many steps as stochastic", None, "chars", "dna", "syn", "96", per_cell=1.5),
+        _row(OURS, "Chars, synchronous, no normalisation", None, "chars", "dna", "syn", "nonorm", norm=False),
+        _row(OURS, "Chars, persistent", None, "chars", "dna", "syn", "persist", **_alive(0.0, 0.5)),
+        _row(
+            OURS, "Chars, regenerating", None, "chars", "dna", "syn", "regrow", ships_encoder=True, **_alive(0.4, 0.5)
+        ),
+        _row(OURS, "one image, regenerating", None, "lizard", "single", "sto", "regrow", **_alive(0.4, 1.5, pool=64)),
         _row(OURS, "Chars, convolutional decoder", None, "chars", "dna", "conv", decoder="conv"),
         _row(OURS, "convolutional decoder", None, "full", "dna", "conv", share=3, decoder="conv"),
         _row(OURS, "any mutation rate", None, "full", "dna", "syn", "robust", share=3, train=ANY_RATE),

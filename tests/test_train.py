@@ -106,6 +106,8 @@ def test_preparing_counts_towards_the_budget_up_to_half_of_it(tmp_path, images, 
         {"mutation": (0.0, 0.5)},
         {"replacement": True},
         {"model": {"code": "ce"}, "components": True},
+        {"pool": 12, "pool_damage": 0.5},
+        {"pool": 8, "stages": HALVES, "model": {"code": "ce"}},
     ],
     ids=lambda settings: " ".join(settings) or "plain",
 )

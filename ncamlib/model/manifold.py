@@ -41,13 +41,14 @@ class Growing(Model):
         grid: int | None = None,
         backend: str | None = None,
         leak_scale: float | None = None,
+        state: Tensor | None = None,
     ) -> Tensor:
-        """Grow from the seed. -> state (B, C, grid, grid); the grid defaults to the image's size.
+        """Grow from the seed, or on from a state. -> state (B, C, grid, grid); the grid defaults to the image's size.
 
         On another grid the leak factor is scaled as `leak_scale` says, unless a factor is given.
         """
-        grid = grid or self.config.image_size
-        state = seed(self.config, len(weights.w1), grid, grid, self.device)
+        grid = grid or (self.config.image_size if state is None else state.shape[-1])
+        state = seed(self.config, len(weights.w1), grid, grid, self.device) if state is None else state
         scale = self.leak_scale(grid) if leak_scale is None else leak_scale
         return self.nca(state, weights, steps, fire, backend, scale)
 

@@ -18,11 +18,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from ncamlib.config import Experiment, to_dict
+from ncamlib.config import Experiment, Stage, to_dict
 from ncamlib.data.images import Images
+from ncamlib.errors import NcamError
 from ncamlib.model import checkpoint
 from ncamlib.project import commit
+from ncamlib.training import pool as pooling
 from ncamlib.training import schedule
+from ncamlib.training.pool import Pool
 from ncamlib.training.processes import Ranks, StopRequests, only_one, own_device, ranks, stop_requests
 from ncamlib.training.run import TRAINING_FILE, Diverged, Run, prepare
 
@@ -86,30 +89,61 @@ class Feed:
         self.inputs = self.pixels if encoder is None or learning else encoder.all_means(self.pixels)
         self.module = nn.parallel.DistributedDataParallel(model) if self.ranks.world > 1 else model
 
+    @property
+    def leak_scale(self) -> float | None:
+        """The multiplier of the leak factor: that of the grid (None), or none."""
+        return None if self.run.experiment.train.scale_leak else 1.0
 
-def train_step(feed: Feed, progress: float) -> float:
-    """Draw a batch, grow it, step the optimiser. Returns the loss of the global batch."""
+    def targets(self, drawn: Tensor, grid: int) -> Tensor:
+        """The images of these numbers at the size of a grid: (B,) -> (B, image_channels, grid, grid)."""
+        return F.adaptive_avg_pool2d(self.pixels[drawn], grid)
+
+
+def seed_loss(feed: Feed, stage: Stage, rate: float) -> Tensor:
+    """The loss of a batch that grows from the seed, as in the paper: this process's share of it."""
     run, ranks = feed.run, feed.ranks
-    settings, generator = run.experiment.train, run.generator
-    stage = schedule.stage(run.experiment, progress)
     # All processes draw the whole batch from the same stream and keep their share.
-    batch = settings.batch * stage.batch
+    batch = run.experiment.train.batch * stage.batch
     mine, drawn = ranks.share(batch), run.draw(batch)
-    low, high = settings.mutation
-    rate = low + (high - low) * torch.rand((), generator=generator, device=generator.device).item()
-    mutation = run.model.draw_mutation(batch, rate, generator)
-    fire = run.model.draw_fire(batch, None, generator)
-    target = F.adaptive_avg_pool2d(feed.pixels[drawn[mine]], stage.grid)
-
+    mutation = run.model.draw_mutation(batch, rate, run.generator)
+    fire = run.model.draw_fire(batch, None, run.generator)
     grown = feed.module(
         feed.inputs[drawn[mine]],
         None if mutation is None else mutation[mine],
         None if fire is None else fire.of(mine),
         stage.steps,
         stage.grid,
-        leak_scale=None if settings.scale_leak else 1.0,
+        leak_scale=feed.leak_scale,
     )
-    loss = F.mse_loss(grown, target)
+    return F.mse_loss(grown, feed.targets(drawn[mine], stage.grid))
+
+
+def pool_loss(feed: Feed, stage: Stage, rate: float) -> Tensor:
+    """The loss of a batch from the pool, which keeps what has grown."""
+    run, model, settings = feed.run, feed.run.model, feed.run.experiment.train
+    if run.pool is None or run.pool.grid != stage.grid:
+        run.pool = Pool.empty(model, settings.pool, stage.grid)
+
+    def errors(part: Pool) -> Tensor:
+        return (model.nca.visible(part.states) - feed.targets(part.images, stage.grid)).square().mean((1, 2, 3))
+
+    slots, part = pooling.draw(run.pool, run, settings.batch * stage.batch, rate, errors)
+    fire = model.draw_fire(len(slots), None, run.generator)
+    steps = pooling.draw_steps(settings, stage, run.generator)
+    mutation = part.mutations.long() if part.mutations.numel() else None
+    weights = model.weights(feed.inputs[part.images], mutation)
+    state = model.grow(weights, steps, fire, stage.grid, leak_scale=feed.leak_scale, state=part.states)
+    run.pool.put(slots, Pool(state.detach(), part.images, part.ages + steps, part.mutations))
+    return F.mse_loss(model.nca.visible(state), feed.targets(part.images, stage.grid))
+
+
+def train_step(feed: Feed, progress: float) -> float:
+    """Draw a batch, grow it, step the optimiser. Returns the loss of the global batch."""
+    run, ranks = feed.run, feed.ranks
+    settings, generator = run.experiment.train, run.generator
+    low, high = settings.mutation
+    rate = low + (high - low) * torch.rand((), generator=generator, device=generator.device).item()
+    loss = (pool_loss if settings.pool else seed_loss)(feed, schedule.stage(run.experiment, progress), rate)
     run.optimiser.zero_grad()
     loss.backward()
     norm = nn.utils.get_total_norm([p.grad for p in run.model.parameters() if p.grad is not None])
@@ -137,6 +171,8 @@ def average(run: Run) -> None:
 def check_ranks(group: Ranks, experiment: Experiment, images: Images, time_budget: float | None) -> None:
     """NcamError unless all processes were started for the same training, and the batch can be divided among them."""
     group.divide(experiment.train.batch)
+    if experiment.train.pool and group.world > 1:
+        raise NcamError(f"'{experiment.name}' trains on a pool of states, which one process keeps: start it alone")
     facts = {"settings": to_dict(experiment), "images": images.digest, "time budget": time_budget, "commit": commit()}
     group.require_alike(facts)
 

@@ -23,6 +23,7 @@ from ncamlib.model.build import build
 from ncamlib.model.manifold import Growing
 from ncamlib.project import commit
 from ncamlib.training import schedule
+from ncamlib.training.pool import Pool
 
 TRAINING_FILE, MODEL_FILE = "training.safetensors", "model.safetensors"
 SAMPLE = 2048  # how many images the data-dependent initialisation looks at
@@ -55,6 +56,7 @@ class Run:
     optimiser: torch.optim.Adam
     generator: torch.Generator
     average: Model | None  # exponential moving average of the weights
+    pool: Pool | None = None  # of grown states, if it trains on them
     step: int = 0
     seen: int = 0  # images drawn so far
     seconds: float = 0.0  # spent training, over all resumptions
@@ -111,6 +113,8 @@ class Run:
         names = [name for name, _ in self.model.named_parameters()]
         for i, moments in self.optimiser.state_dict()["state"].items():
             tensors |= {f"optimiser.{names[i]}.{key}": value for key, value in moments.items()}
+        if self.pool is not None:
+            tensors |= {f"pool.{name}": tensor.contiguous() for name, tensor in vars(self.pool).items()}
         tensors["generator"] = self.generator.get_state()
         tensors["losses"] = torch.tensor(self.losses, dtype=torch.float64)
         header = {**self.header(), "seconds": self.seconds, "own_steps": self.step, "seen": self.seen}
@@ -143,6 +147,9 @@ class Run:
         checkpoint.load_state(self.model, part("model."), path)
         if self.average is not None:
             checkpoint.load_state(self.average, part("average.") or part("model."), path)
+        pool = part("pool.")
+        if pool and settings["train"].get("pool") == self.experiment.train.pool:
+            self.pool = Pool(**pool)
         state = self.optimiser.state_dict()
         moments = part("optimiser.")
         for i, (name, parameter) in enumerate(self.model.named_parameters()):

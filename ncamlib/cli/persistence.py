@@ -1,0 +1,38 @@
+"""`ncam persistence`: whether grown pictures stay as they are, and whether they heal."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ncamlib.cli.evaluate import images_of
+from ncamlib.cli.options import Backend, DataDir, Device, choose_backend
+from ncamlib.machine import pick_device
+from ncamlib.model import checkpoint
+from ncamlib.results import persistence as measures
+
+
+def persistence(
+    targets: Annotated[list[str], typer.Argument(metavar="EXPERIMENT|FILE...")],
+    record: Annotated[bool, typer.Option("--record", help="Record them in figures/persistence.json.")] = False,
+    device: Device = "auto",
+    backend: Backend = "auto",
+    data_dir: DataDir = None,
+) -> None:
+    """Measure trained models after their T steps: the error at 2 to 20 T, and after damage."""
+    torch_device = pick_device(device)
+    choose_backend(backend, torch_device)
+    for target in targets:
+        model, header = checkpoint.load_model(target, torch_device)
+        file = checkpoint.checkpoint_path(target)
+        images = images_of(header, model.config, file.name, data_dir and Path(data_dir), False)
+        for codes in measures.codes_of(model):
+            row = measures.measure_persistence(model, images, header, codes)
+            if record:
+                measures.record(row)
+            typer.echo(f"{row.experiment}, {codes} codes")
+            for times, mse in row.errors:
+                typer.echo(f"  {f'{times} T':>9}  MSE {mse:.5f}")
+            for damage in row.healing:
+                known = "" if damage.mse is None else f"MSE {damage.mse:.5f}, {damage.healed:.0%} healed, "
+                typer.echo(f"  {damage.kind:>9}  {known}difference {damage.difference:.5f}")

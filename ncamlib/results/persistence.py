@@ -1,0 +1,160 @@
+"""How automata fare after the T steps that the paper trains: whether they stay as they are, and whether they heal.
+
+The three regimes of Growing Neural Cellular Automata, for a manifold: growing (the paper's training), persistent and
+regenerating (`training.pool`). Ours, not in the paper. N images, C channels, H W grid, T steps.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ncamlib.data.images import Images
+from ncamlib.errors import NcamError
+from ncamlib.kernels import Weights
+from ncamlib.machine import device_name
+from ncamlib.model.base import Coded
+from ncamlib.model.damage import KINDS, damage
+from ncamlib.model.dna import mutate
+from ncamlib.model.manifold import Growing
+from ncamlib.project import Records, commit
+from ncamlib.results.measurement import TEST_MUTATION
+
+TIMES = (1, 2, 5, 10, 20)  # in T
+GROWN = 16  # at least so many are grown, of one image with different draws
+BATCH = 32
+CLEAN, MUTATED, CHILDREN = "clean", "mutated", "children"
+
+
+@dataclass(frozen=True)
+class Healing:
+    """Damage after T steps, and what is left of it T steps later."""
+
+    kind: str  # of `damage.KINDS`
+    mse: float | None  # against the target; None for children, which have none
+    healed: float | None  # share of images with at most twice their error before the damage
+    difference: float  # mean squared difference from the same automaton, as old and undamaged
+
+
+@dataclass(frozen=True)
+class Persistence:
+    """One model's errors over time and after damage, with the provenance of its checkpoint."""
+
+    experiment: str
+    codes: str  # "clean"; "mutated": half of the letters replaced; "children": every gene from either of two images
+    images: int
+    errors: tuple[tuple[int, float], ...]  # (multiple of T, MSE); empty for children
+    healing: tuple[Healing, ...]
+    train_steps: int
+    data_digest: str
+    device: str
+    commit: str
+
+
+RECORDS = Records("persistence.json", Persistence)
+
+
+@dataclass(frozen=True)
+class _Grown:
+    """What one batch adds to the sums: squared errors per image."""
+
+    errors: Tensor  # (times, B)
+    after: Tensor  # (kinds, B)
+    differences: Tensor  # (kinds, B)
+
+
+def _live(
+    model: Growing, weights: Weights, targets: Tensor, times: Sequence[int], generator: torch.Generator
+) -> _Grown:
+    """Grow, wait, and damage: one batch. targets (B, C, H, W)."""
+    steps, batch = model.config.steps, len(targets)
+
+    def grow(state: Tensor | None, periods: int) -> Tensor:
+        return model.grow(weights, periods * steps, model.draw_fire(batch, None, generator), state=state)
+
+    def error(state: Tensor, other: Tensor) -> Tensor:
+        return (model.nca.visible(state) - other).double().square().mean((1, 2, 3))
+
+    grown = grow(None, 1)
+    twin = grow(grown, 1)
+    healed = [grow(damage(grown, kind, generator), 1) for kind in KINDS]
+    errors, state = [error(grown, targets), error(twin, targets)], twin
+    for earlier, later in pairwise(times[1:]):
+        state = grow(state, later - earlier)
+        errors.append(error(state, targets))
+    return _Grown(
+        torch.stack(errors[: len(times)]),
+        torch.stack([error(state, targets) for state in healed]),
+        torch.stack([error(state, model.nca.visible(twin)) for state in healed]),
+    )
+
+
+def _codes(model: Growing, pixels: Tensor, codes: str, generator: torch.Generator) -> Weights:
+    """The weights of the automata of some images, from clean or mutated codes or those of children."""
+    if not isinstance(model, Coded):
+        return model.weights(pixels)
+    code = model.encode(pixels)
+    if codes == CHILDREN:
+        choice = torch.rand(code.shape[:2], generator=generator) < 0.5  # every gene from either parent
+        other = code[torch.randperm(len(code), generator=generator)]
+        code = torch.where(choice.view(*choice.shape, *(1,) * (code.ndim - 2)), code, other)
+    elif codes == MUTATED:
+        code = mutate(code, model.draw_mutation(len(pixels), TEST_MUTATION, generator))
+    return model.decode(code)
+
+
+@torch.no_grad()
+def measure_persistence(
+    model: Growing, images: Images, header: dict[str, Any], codes: str = MUTATED, times: Sequence[int] = TIMES
+) -> Persistence:
+    """Errors at multiples of T and 1 T after damage at T, over all images. NcamError for a model that does not grow."""
+    if not isinstance(model, Growing):
+        raise NcamError(f"'{header['experiment']['name']}' does not grow: it has no steps after its last one")
+    images.require(model.config.image_channels, model.config.image_size, "the model")
+    generator = torch.Generator().manual_seed(0)
+    pixels = images.pixels.repeat(-(-GROWN // len(images)), 1, 1, 1)
+    parts = [
+        _live(model, _codes(model, part, codes, generator), part, times, generator) for part in pixels.split(BATCH)
+    ]
+    errors, after, differences = (torch.cat([getattr(p, name) for p in parts], 1) for name in _Grown.__annotations__)
+    known = codes != CHILDREN
+    healing = tuple(
+        Healing(
+            kind,
+            after[i].mean().item() if known else None,
+            (after[i] <= 2 * errors[0]).double().mean().item() if known else None,
+            differences[i].mean().item(),
+        )
+        for i, kind in enumerate(KINDS)
+    )
+    return Persistence(
+        header["experiment"]["name"],
+        codes,
+        len(images),
+        tuple(zip(times, errors.mean(1).tolist(), strict=True)) if known else (),
+        healing,
+        header["step"],
+        header["data_digest"],
+        device_name(model.device),
+        commit(),
+    )
+
+
+def codes_of(model: Growing) -> list[str]:
+    """The kinds of codes that a model can be measured with."""
+    if not isinstance(model, Coded):
+        return [CLEAN]
+    return [CLEAN, MUTATED, CHILDREN] if model.config.code == "dna" else [CLEAN, CHILDREN]
+
+
+def record(row: Persistence) -> None:
+    """Add a row, in place of an earlier one of the same experiment and codes."""
+
+    def changed(rows: list[Persistence]) -> list[Persistence]:
+        kept = [one for one in rows if (one.experiment, one.codes) != (row.experiment, row.codes)]
+        return sorted([*kept, row], key=lambda one: (one.experiment, one.codes))
+
+    RECORDS.update(changed)

@@ -1,0 +1,140 @@
+"""Automata that stay and heal: damage, the pool of grown states, and the measures."""
+
+import math
+
+import pytest
+import torch
+from test_train import CPU, tiny
+from typer.testing import CliRunner
+
+from ncamlib import data
+from ncamlib.cli.main import app
+from ncamlib.errors import NcamError
+from ncamlib.model import checkpoint
+from ncamlib.model.build import build
+from ncamlib.model.damage import KINDS, QUARTER, damage, disc, half, random_damage
+from ncamlib.results import persistence
+from ncamlib.training import pool as pooling
+from ncamlib.training import prepare, train
+from ncamlib.training.pool import Pool
+
+
+@pytest.fixture(scope="module")
+def images() -> data.Images:
+    few = data.emoji("emos", 16)
+    return data.Images("emos", few.pixels[:12], few.names[:12], few.sequences[:12])
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+@pytest.mark.parametrize("side", [16, 33, 64])
+def test_a_disc_has_its_area_wherever_it_is(side):
+    y, x = torch.rand(2, 8, generator=generator())
+    left = disc(torch.ones(8, 5, side, side), y, x, torch.full((8,), QUARTER))
+    assert left.mean((1, 2, 3)).sub(0.75).abs().max() < 2.5 / side  # the edge of a disc falls between cells
+    assert (left == left[:, :1]).all()  # all channels are wounded alike
+
+
+@pytest.mark.parametrize("angle", [0.0, 0.7, math.pi / 2, 3.0])
+def test_a_half_is_half(angle):
+    left = half(torch.ones(2, 3, 32, 32), torch.full((2,), angle))
+    assert left.mean().item() == pytest.approx(0.5, abs=0.05)
+
+
+def test_noise_has_its_deviation_and_damage_draws_from_its_generator():
+    grown = torch.zeros(4, 16, 16, 16)
+    assert damage(grown, "noise", generator()).std().item() == pytest.approx(0.2, rel=0.05)
+    for kind in KINDS:
+        assert torch.equal(damage(grown + 1, kind, generator(1)), damage(grown + 1, kind, generator(1)))
+    assert not torch.equal(random_damage(grown + 1, generator(1)), random_damage(grown + 1, generator(2)))
+    assert random_damage(grown[:0], generator()).shape == (0, 16, 16, 16)
+
+
+STILL = {"learning_rate": 1e-30, "warmup": 0, "clip": 1e6}  # nothing is learned, so growth can be repeated
+
+
+@pytest.mark.parametrize("code", ["dna", "ce"])
+def test_a_state_of_the_pool_is_what_its_image_and_code_grow_in_its_age(tmp_path, images, code):
+    quiet = tiny(5, {"fire_rate": 1.0, "code": code}, pool=8, **STILL)
+    run = train(quiet, images, tmp_path, CPU, quiet=True)
+    pool, steps = run.pool, run.experiment.model.steps
+    assert len(pool.ages.unique()) > 2
+    assert (pool.ages >= steps).all()  # every slot was drawn at least once
+    mutation = pool.mutations.long() if code == "dna" else None
+    with torch.no_grad():
+        automata = run.model.weights(images.pixels[pool.images], mutation)
+        for i, age in enumerate(pool.ages.tolist()):
+            one = type(automata)(*(part[i : i + 1] for part in automata))
+            assert torch.allclose(run.model.grow(one, age)[0], pool.states[i], atol=1e-4)
+
+
+def test_the_worst_start_again_and_only_what_has_grown_is_wounded(images):
+    settings = {"pool": 8, "pool_damage": 1.0, "pool_fresh": 0.25}
+    run = prepare(tiny(1, None, **settings), images, CPU)
+    pool = Pool.empty(run.model, 8, 16)
+    _, first = pooling.draw(pool, run, 8, 0.5, lambda part: torch.zeros(len(part.ages)))
+    assert (first.ages == 0).all()
+    assert torch.equal(first.states, Pool.empty(run.model, 8, 16).states)  # a wounded seed would never grow
+    assert first.images.tolist() == sorted(set(first.images.tolist()), key=first.images.tolist().index)  # no repeats
+    assert (first.mutations >= 0).float().mean().item() == pytest.approx(0.5, abs=0.1)
+
+    pool = first.of(torch.arange(8))
+    pool.ages += 8
+    pool.states.fill_(1.0)
+    errors = torch.arange(8) / 10
+    errors[[3, 5]] = torch.tensor([math.nan, 7.0])  # neither is worth keeping
+    slots, part = pooling.draw(pool, run, 8, 0.5, lambda part: errors)
+    assert sorted(slots.tolist()) == list(range(8))
+    assert [i for i in range(8) if part.ages[i] == 0] == [3, 5]
+    for i in {0, 1, 2, 4, 6, 7}:
+        assert part.images[i] == pool.images[slots[i]]
+        assert torch.equal(part.mutations[i], pool.mutations[slots[i]])
+        assert not torch.equal(part.states[i], pool.states[slots[i]])  # wounded
+    assert (pool.states == 1).all()  # the pool itself is changed when the batch has grown
+
+
+def test_a_pool_too_small_for_a_batch_is_refused():
+    with pytest.raises(NcamError, match="a pool needs a whole batch of 4 states or more"):
+        tiny(pool=3)
+
+
+@pytest.mark.parametrize("code", ["dna", "ce", "single"])
+def test_what_never_changes_stays_and_does_not_heal(images, code):
+    """An automaton without updates: the seed stays for ever, and so does every wound."""
+    few = data.Images("emos", images.pixels[:1], images.names[:1], images.sequences[:1])
+    model = build(tiny(model={"code": code, "second_layer_start": 0.0}).model)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if name in ("predictor.weight", "predictor.bias", "w2", "b2"):
+                parameter.zero_()
+    header = {"experiment": {"name": "still"}, "step": 1, "data_digest": few.digest}
+    for codes in persistence.codes_of(model):
+        row = persistence.measure_persistence(model, few, header, codes, times=(1, 2, 5))
+        if codes == persistence.CHILDREN:
+            assert row.errors == ()
+            assert {one.mse for one in row.healing} == {None}
+        else:
+            (_, first), *others = row.errors
+            assert [error for _, error in others] == pytest.approx([first, first])
+        noise = row.healing[KINDS.index("noise")]
+        assert noise.difference == pytest.approx(0.04, rel=0.2)
+
+
+def test_the_command_prints_what_it_measured(tmp_path, images, monkeypatch):
+    run = train(tiny(2, {"steps": 3}), images, tmp_path, CPU, quiet=True)
+    monkeypatch.setattr("ncamlib.cli.persistence.images_of", lambda *_: images)
+    said = CliRunner().invoke(app, ["persistence", str(tmp_path / "model.safetensors")])
+    assert said.exit_code == 0, said.output
+    assert "mutated codes" in said.output
+    assert "20 T" in said.output
+    model, _ = checkpoint.load_model(tmp_path / "model.safetensors")
+    measured = persistence.measure_persistence(model, images, run.header())
+    assert f"{measured.errors[0][1]:.5f}" in said.output
+
+
+def test_a_model_that_does_not_grow_is_refused(images):
+    model = build(tiny(model={"decoder": "conv"}).model)
+    with pytest.raises(NcamError, match="does not grow"):
+        persistence.measure_persistence(model, images, {"experiment": {"name": "conv"}})
