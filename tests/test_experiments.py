@@ -149,15 +149,15 @@ def test_a_model_of_ones_own_is_as_good_as_a_shipped_one(ncam, pictures, tmp_pat
     assert live.seedlings == [], "something was encoded before it was shown"
     live._answer(live, {"type": "load", "file": "seedlings"}, [])
     assert [seedling["title"] for seedling in live.seedlings] == ["0.png", "1.png", "2.png", "3.png"]
-    assert live._manifold[:2] == b"\x1f\x8b", "not packed"
+    assert live._file("growing", "manifold")[:2] == b"\x1f\x8b", "not packed"
 
 
 def test_what_the_page_cannot_run_is_said():
     from ncamlib.errors import NcamError
     from ncamlib.live import LiveManifold
 
-    with pytest.raises(NcamError, match="nothing grows in chars-dna-conv"):
-        LiveManifold("chars-dna-conv")
+    with pytest.raises(NcamError, match="nothing grows in full-dna-conv"):
+        LiveManifold("full-dna-conv")
     with pytest.raises(NcamError, match="the live page runs models with code = dna, not ce"):
         LiveManifold("full-ce-syn")
     assert assets.STANDARD["code"] == "dna"
@@ -173,7 +173,7 @@ def test_two_processes_train_a_convolutional_decoder(tmp_path):
         "from ncamlib.model import dna; dna.FIT_STEPS = 5\n"
         "from test_experiments import EXPERIMENTS, data, small\n"
         "from ncamlib.training import train\n"
-        "train(small(EXPERIMENTS['chars-dna-conv']), data.emoji('chars', 16), Path(sys.argv[2]), torch.device('cpu'))\n"
+        "train(small(EXPERIMENTS['full-dna-conv']), data.emoji('chars', 16), Path(sys.argv[2]), torch.device('cpu'))\n"
     )
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", str(script)]
     subprocess.run([*torchrun, str(ROOT / "tests"), str(tmp_path / "out")], check=True, capture_output=True)

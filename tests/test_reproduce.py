@@ -17,7 +17,7 @@ from ncamlib.config import ModelConfig, TrainConfig
 from ncamlib.errors import NcamError
 from ncamlib.experiments import EXPERIMENTS
 from ncamlib.model import checkpoint
-from ncamlib.results import BEST, TABLE, measure_all, merge, reproduce, store
+from ncamlib.results import BEST, TABLE, measure_all, merge, reproduce, store, tables
 from ncamlib.training import TRAINING_FILE
 from ncamlib.training.processes import HOLDER, holder, only_one
 
@@ -283,6 +283,20 @@ def test_a_table_run_stays_when_a_better_one_comes(tmp_path, chosen, checkout):
     assert curve.read_bytes() == (tmp_path / "alike" / name / reproduce.LOSS_FILE).read_bytes()
     with Image.open(picture) as kept, Image.open(tmp_path / "alike" / name / reproduce.SHEET_FILE) as whole:
         assert kept.size == whole.size
+
+
+def test_a_run_can_be_recorded_for_comparison_alone(tmp_path, chosen, checkout):
+    name = NAMES[0]
+    reproduced(chosen[:1], tmp_path)
+    merge.merge([tmp_path], table=True, ship=False)
+    assert (name in store.load(TABLE)) > (name in store.load())
+    assert not checkpoint.checkpoint_path(name).exists()
+    (row,) = (row for row in tables.summary() if row["name"] == name)
+    assert row["mse"] is None
+    assert f"| `{name}` | {tables.number(row['paper_mse'])} | – | {tables.number(row['table_mse'])} |" in tables.markdown(
+        [row]
+    )
+    assert f"| {row['train_steps']:,} |" in tables.markdown([row])
 
 
 def test_several_processes_share_a_queue(tmp_path, chosen, checkout):

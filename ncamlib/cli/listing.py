@@ -45,8 +45,9 @@ def show(rows: list[dict[str, Any]]) -> None:
 
 def _measured(row: dict[str, Any]) -> list[str]:
     """The measurements of an experiment, and how it was trained."""
-    if row["mse"] is None:
+    if row["train_steps"] is None:
         return ["–"]
     alike = "" if row["table_mse"] is None else tables.number(row["table_mse"])
-    numbers = tables.number(row["mse"]), alike, f"{row['psnr']:.1f}", f"{row['train_steps']:,}", f"{row['minutes']:.0f}"
+    psnr = "" if row["psnr"] is None else f"{row['psnr']:.1f}"
+    numbers = tables.number(row["mse"]), alike, psnr, f"{row['train_steps']:,}", f"{row['minutes']:.0f}"
     return [*numbers, tables.short(row["commits"]).replace(", ", ",\n")]

@@ -21,6 +21,7 @@ from ncamlib.cli.options import (
 )
 from ncamlib.config import Experiment
 from ncamlib.data import Images
+from ncamlib.errors import NcamError
 from ncamlib.experiments import experiment
 from ncamlib.machine import pick_device
 
@@ -91,8 +92,13 @@ def merge(
     table: Annotated[
         bool, typer.Option("--table", help="Also record them as the runs for comparison, trained alike.")
     ] = False,
+    no_checkpoint: Annotated[
+        bool, typer.Option("--no-checkpoint", help="With --table: record them for comparison only, and ship no model.")
+    ] = False,
 ) -> None:
     """Ship the best of several runs: checkpoints, losses and results go into the checkout."""
     from ncamlib.results import merge as merging
 
-    merging.merge(folders, table, typer.echo)
+    if no_checkpoint and not table:
+        raise NcamError("without a checkpoint a run can only be recorded for comparison: add --table")
+    merging.merge(folders, table, typer.echo, ship=not no_checkpoint)

@@ -39,11 +39,12 @@ def _continued(curve: Path, losses: str) -> str:
     return "".join([head, *before, *own])
 
 
-def merge(folders: Sequence[Path], table: bool = False, report: Report = print) -> None:
+def merge(folders: Sequence[Path], table: bool = False, report: Report = print, ship: bool = True) -> None:
     """Ship the best run of each experiment: its checkpoint, its losses and its result, all of it or nothing.
 
     The lower recorded MSE wins; runs on images other than those of the recorded result are refused. With `table`, the
-    runs are also recorded for comparison: all rows of a table must have been trained alike.
+    runs are also recorded for comparison: all rows of a table must have been trained alike. With `ship=False` they are
+    recorded for nothing else, and their checkpoints stay where they are.
     NcamError, before anything is changed, for a result or a checkpoint that is damaged.
     """
     files = [file for folder in folders for file in sorted(folder.glob(f"*/{RESULT_FILE}"))]
@@ -53,7 +54,7 @@ def merge(folders: Sequence[Path], table: bool = False, report: Report = print) 
     headers = [_header(row, folder) for row, folder in runs]
     with recording():
         for (row, folder), header in zip(runs, headers, strict=True):
-            write_together(_changes(row, folder, header, table, report))
+            write_together(_changes(row, folder, header, table, ship, report))
 
 
 def _header(row: Result, folder: Path) -> dict[str, Any]:
@@ -67,7 +68,9 @@ def _header(row: Result, folder: Path) -> dict[str, Any]:
     return header
 
 
-def _changes(row: Result, folder: Path, header: dict[str, Any], table: bool, report: Report) -> dict[Path, bytes]:
+def _changes(
+    row: Result, folder: Path, header: dict[str, Any], table: bool, ship: bool, report: Report
+) -> dict[Path, bytes]:
     """What is to be written for one run, nothing if it is no better; reports which."""
     rows, files = store.rows(), {}
     known = next((one for one in rows if (one.experiment, one.kind) == (row.experiment, BEST)), None)
@@ -81,6 +84,8 @@ def _changes(row: Result, folder: Path, header: dict[str, Any], table: bool, rep
         files |= _table_run(row, folder)
         rows = store.with_result(rows, replace(row, kind=TABLE))
         report(f"{row.experiment}: {row.mse:.4f} recorded as its table run")
+    if not ship:
+        return files | {store.RECORDS.path: store.text(rows)}
     if known and known.mse <= row.mse:
         report(f"{row.experiment}: {row.mse:.4f} is no better than the recorded {known.mse:.4f}")
     else:

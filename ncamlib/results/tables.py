@@ -28,8 +28,10 @@ def summary() -> list[dict[str, Any]]:
 
 
 def _summary(name: str, experiment: Experiment | None, best: Result | None, alike: Result | None) -> dict[str, Any]:
-    yardstick = best and pca.load().get(best.data_digest)
-    keys = ("mse", "mse_rgb_white", "psnr", "train_steps", "minutes", "data_digest", "heldout_mse", "note", "attempts")
+    run = best or alike  # a run that is only compared ships no checkpoint
+    yardstick = run and pca.load().get(run.data_digest)
+    errors = ("mse", "mse_rgb_white", "psnr", "heldout_mse", "attempts")
+    about = ("train_steps", "minutes", "data_digest", "note")
     return {
         "name": name,
         "dataset": experiment.images if experiment else "",
@@ -37,12 +39,13 @@ def _summary(name: str, experiment: Experiment | None, best: Result | None, alik
         "row": experiment.row if experiment else "",
         "paper_mse": experiment and experiment.paper_mse,
         "pca_mse": yardstick.left(experiment.model.embedding) if yardstick and experiment else None,
-        "images": data.count(experiment.images) if experiment else best and best.images,
-        **{key: best and getattr(best, key) for key in keys},
-        "device": best and " + ".join(best.devices),
-        "commit": best and " + ".join(best.commits),
-        "devices": best.devices if best else [],
-        "commits": best.commits if best else [],
+        "images": data.count(experiment.images) if experiment else run and run.images,
+        **{key: best and getattr(best, key) for key in errors},
+        **{key: run and getattr(run, key) for key in about},
+        "device": run and " + ".join(run.devices),
+        "commit": run and " + ".join(run.commits),
+        "devices": run.devices if run else [],
+        "commits": run.commits if run else [],
         "table_mse": alike and alike.mse,
         "table_steps": alike and alike.train_steps,
     }
@@ -81,8 +84,9 @@ def markdown(rows: list[dict[str, Any]], book: str = "") -> str:
         for row in group:
             errors = (number(row[key]) for key in ("paper_mse", "mse", "table_mse", "pca_mse"))
             cells = [f"`{row['name']}`", *errors]
-            if row["mse"] is not None:
-                cells += [f"{row['psnr']:.1f}", f"{row['train_steps']:,}", f"{row['minutes']:.0f}"]
+            if row["train_steps"] is not None:
+                psnr = "–" if row["psnr"] is None else f"{row['psnr']:.1f}"
+                cells += [psnr, f"{row['train_steps']:,}", f"{row['minutes']:.0f}"]
                 cells += [machine(row["devices"]), short(row["commits"])]
                 notes += [row["note"]] if row["note"] else []
             lines.append(f"| {' | '.join(cells)} |{' |' * (len(titles) - len(cells))}")
