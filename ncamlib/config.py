@@ -134,6 +134,13 @@ class TrainConfig:
         return self.batch * max((stage.batch for stage in self.stages), default=1)
 
 
+def regime_of(train: dict[str, Any]) -> str:
+    """How automata were trained, in the words of Growing Neural Cellular Automata; `train` as checkpoints record it."""
+    if not train.get("pool"):
+        return "growing"
+    return "regenerating" if train.get("pool_damage") else "persistent"
+
+
 @dataclass(frozen=True)
 class Experiment:
     """One row of the paper's results: its images, its model, its training, the published number."""

@@ -70,10 +70,12 @@ def test_letters_are_the_same_for_a_seed(trained, file, rate):
 @needs_node
 @pytest.mark.parametrize("kernel", [build.BINARY, "-"], ids=["wasm", "plain"])
 @pytest.mark.parametrize(("fire_rate", "side"), [(1.0, 64), (0.5, 64), (1.0, 40)])
-@pytest.mark.parametrize("wrap", [True, False], ids=["wrapped", "zeros"])
-def test_growth_agrees_with_the_library(trained, tmp_path, wrap, fire_rate, side, kernel):
+@pytest.mark.parametrize(
+    ("wrap", "norm"), [(True, True), (False, True), (True, False)], ids=["wrapped", "zeros", "raw"]
+)
+def test_growth_agrees_with_the_library(trained, tmp_path, wrap, norm, fire_rate, side, kernel):
     model, images = trained
-    config = replace(model.config, wrap=wrap)  # the page's numbers are held to the library's for either edge
+    config = replace(model.config, wrap=wrap, norm=norm)  # the page's numbers are held to the library's for each
     model = copy.deepcopy(model)
     model.config = model.nca.config = config
     file = tmp_path / "manifold.safetensors"

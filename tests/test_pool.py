@@ -16,7 +16,9 @@ from ncamlib.model.damage import KINDS, QUARTER, damage, disc, half, random_dama
 from ncamlib.results import persistence
 from ncamlib.training import pool as pooling
 from ncamlib.training import prepare, train
+from ncamlib.training.loop import check_ranks
 from ncamlib.training.pool import Pool
+from ncamlib.training.processes import Ranks
 
 
 @pytest.fixture(scope="module")
@@ -138,3 +140,8 @@ def test_a_model_that_does_not_grow_is_refused(images):
     model = build(tiny(model={"decoder": "conv"}).model)
     with pytest.raises(NcamError, match="does not grow"):
         persistence.measure_persistence(model, images, {"experiment": {"name": "conv"}})
+
+
+def test_a_pool_is_kept_by_one_process(images):
+    with pytest.raises(NcamError, match="which one process keeps: start it alone"):
+        check_ranks(Ranks(0, 2), tiny(pool=8), images, None)

@@ -31,7 +31,7 @@ GRAIN = {"predictor.weight": 0.35, "predictor.body": 0.25}
 THUMBNAIL, COLUMNS = 32, 32  # side of a thumbnail in pixels, thumbnails in a row of their sheet
 SMALL = 24  # side of a thumbnail in sheets of more than 500
 DECODER, ENCODER = ("code.from_", "predictor."), ("code.to_", "encoder.")  # parts of a model's state
-STANDARD = {"code": "dna", "decoder": "nca", "channels": 16, "hidden": 128, "norm": True, "letters": 16, "alphabet": 4}
+STANDARD = {"code": "dna", "decoder": "nca", "channels": 16, "hidden": 128, "letters": 16, "alphabet": 4}
 STANDARD |= {"leak": True, "image_channels": 4, "slices": True}
 
 
@@ -63,8 +63,11 @@ def pack_encoder(model: NCAM) -> bytes:
 
 
 def rule(model: NCAM) -> dict[str, float | bool]:
-    """What a step needs beside the weights: leak factor, whether the grid wraps round, and the grid it was made for."""
-    return {"leak": model.nca.leak().item(), "wrap": model.config.wrap, "size": model.config.image_size}
+    """What a step needs beside the weights: leak factor, whether the grid wraps round, whether perceived maps are
+    normalised, and the grid it was made for.
+    """
+    config = model.config
+    return {"leak": model.nca.leak().item(), "wrap": config.wrap, "norm": config.norm, "size": config.image_size}
 
 
 def _coarse(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -168,8 +171,8 @@ def write(experiments: Sequence[str], folder: Path) -> None:
         model, header = checkpoint.load_model(experiment)
         parts = {"manifold": pack(model, data.emoji(header["images"])), "encoder": pack_encoder(model)}
         for part, content in parts.items():
-            if not content:
-                raise NcamError(f"{experiment} was saved without its encoder, which the page needs: take another model")
+            if not content:  # saved without its encoder: it takes no picture of the reader's own
+                continue
             name = f"{header['experiment']['name']}-{part}"
             small = packed(content)
             digest = hashlib.sha256(small).hexdigest()

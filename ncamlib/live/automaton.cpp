@@ -63,11 +63,11 @@ EXPORT(weights) float* weights_at() { return weights; }  // [w1 | b1 | w2 | b2],
 EXPORT(state) float* state_at() { return states[0]; }
 
 // One step; a cell fires if its word of the generator in fire.py is below `limit`, all if that is 2^32 - 1.
-// wrap: whether the grid wraps round, else zeros lie beyond its edge.
-EXPORT(step) void step(float leak, uint32_t seed, uint32_t limit, int t, int wrap) {
+// wrap: whether the grid wraps round, else zeros lie beyond its edge; norm: whether the perceived maps are normalised.
+EXPORT(step) void step(float leak, uint32_t seed, uint32_t limit, int t, int wrap, int norm) {
     const size_t mark = top;
     const int64_t key = seed;
-    const Shape shape{1, 1, height, width, HIDDEN, 1, wrap ? 2 : 0};
+    const Shape shape{1, 1, height, width, HIDDEN, norm, wrap ? 2 : 0};
     Kernel<C> kernel(shape, {weights + W1, weights + B1, weights + W2, weights + B2}, leak,
                      {nullptr, limit == UINT32_MAX ? nullptr : &key, limit, t});
     kernel.forward(states[0], 0, stats, states[1], false);

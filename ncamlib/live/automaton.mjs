@@ -22,6 +22,11 @@ export class Automaton {
     return this.view(this.kernel.state(), (this.side + 2) ** 2 * CHANNELS);
   }
 
+  /** A copy of the visible channels of all cells. */
+  get colours() {
+    return this.state.filter((_, i) => i % CHANNELS < 4);
+  }
+
   /** The rule, as decoder.mjs predicts it. */
   set weights(values) {
     this.view(this.kernel.weights(), WEIGHTS).set(values);
@@ -64,13 +69,13 @@ export class Automaton {
   }
 
   /**
-   * n steps of a rule { leak, wrap, size }; which cells fire depends on the seed, the step and the cell only.
+   * n steps of a rule { leak, wrap, norm, size }; which cells fire depends on the seed, the step and the cell only.
    * On another grid than the rule's own the leak factor is scaled: Grower.leak_scale of the library.
    */
-  step({ leak, wrap, size }, fireRate, seed, n = 1) {
+  step({ leak, wrap, norm, size }, fireRate, seed, n = 1) {
     const limit = fireRate >= 1 ? ALL : Math.min(limitOf(fireRate), ALL - 1);
     const factor = (leak * size) / this.side;
-    for (let i = 0; i < n; i++) this.kernel.step(factor, seed, limit, this.time++, wrap ? 1 : 0);
+    for (let i = 0; i < n; i++) this.kernel.step(factor, seed, limit, this.time++, wrap ? 1 : 0, norm ? 1 : 0);
   }
 
   /** The picture, premultiplied RGBA over a background -> RGBA bytes. */

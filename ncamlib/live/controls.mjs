@@ -39,6 +39,7 @@ export const CONTROLS = `
     <button type="button" data-do="link">Share</button>
     <button type="button" data-do="keys" aria-label="Keyboard shortcuts">?</button>
   </div>
+  <label class="trained" hidden>Trained to <select name="regime"></select></label>
   <label class="main">Mutation <input type="range" name="mutation" min="0" max="1" step="0.01"><output></output></label>
   <p class="hint">The share of the DNA that is replaced by random letters.</p>
   <details class="everything">
@@ -90,6 +91,9 @@ export const CONTROLS = `
 const CHANNEL_NAMES = ['all channels', 'picture', 'red', 'green', 'blue', 'alpha'];
 for (let i = 1; i <= 12; i++) CHANNEL_NAMES.push(`hidden ${i}`);
 
+// What a model was trained to, by the regime's name.
+const AIMS = { growing: 'grow', persistent: 'grow and stay', regenerating: 'grow, stay and heal' };
+
 /** Fills in what the model decides. */
 export function fillControls(panel) {
   const { model } = panel;
@@ -97,15 +101,21 @@ export function fillControls(panel) {
   channel.append(...CHANNEL_NAMES.map((textContent, i) => element('option', { textContent, value: i - 2 })));
   channel.value = -1;
   panel.input('group').value = model.get('group');
-  if (!model.get('encoder').there) panel.find('.own').remove();
+  const regimes = model.get('regimes');
+  panel.find('.trained').hidden = regimes.length < 2;
+  panel
+    .input('regime')
+    .append(...regimes.map(({ name }) => element('option', { value: name, textContent: AIMS[name] })));
 }
 
 /** The sliders that move a trait of the model. */
 export const SLIDERS = { mutation: 'mutation_rate', fire: 'fire_rate', speed: 'steps_per_second' };
 const SHARES = ['mutation', 'fire', 'mix'];
 
-/** Sets the sliders to the model's traits, and writes every slider's value beside it. */
+/** Sets the controls to the model's traits, and writes every slider's value beside it. */
 export function showValues(panel) {
+  panel.input('regime').value = panel.regime.name;
+  panel.find('.own').hidden = !panel.regime.encoder.there;
   for (const [name, trait] of Object.entries(SLIDERS)) panel.input(name).value = panel.model.get(trait);
   for (const range of panel.findAll('input[type=range]')) {
     const value = Number(range.value);

@@ -35,7 +35,7 @@ export function lookUp(panel, key) {
     first,
     panel.seedlings.map(({ title }) => title),
   );
-  if (early >= 0) return seedling(panel, early);
+  if (early >= 0 && panel.early) return seedling(panel, early);
   if (!panel.manifold) return null;
   const { header, letters } = panel.manifold;
   const index = indexOf(key, header.emoji, header.names);

@@ -5,7 +5,7 @@ import { showDNA } from './strip.mjs';
 
 /** Steps that a growth takes; Infinity if the reader wants it without end. */
 export function lifetime(panel) {
-  if (panel.input('endless').checked) return Infinity;
+  if (panel.endless || panel.input('endless').checked) return Infinity;
   const steps = panel.manifold?.header.steps ?? panel.model.get('steps');
   // A picture twice as large takes twice as many steps to grow.
   return Math.round((steps * panel.side) / panel.seedlings[0].rule.size);
@@ -16,6 +16,7 @@ export function grow(panel) {
   if (panel.waiting) return;
   const { model } = panel;
   panel.wounded = false;
+  panel.endless = false;
   setEnded(panel, false);
   panel.post({
     type: 'set',
@@ -42,12 +43,25 @@ function describe(panel) {
   if (!panel.ended) panel.say(`Growing ${panel.name}${damage}.`);
 }
 
-/** The growth is over. */
-export function finish(panel) {
+/** The growth is over; `left` is the share of a wound that is still seen, if what was grown had been wounded. */
+export function finish(panel, left) {
   setEnded(panel, true);
   play(panel, false);
-  if (panel.wounded) panel.say('It does not heal: this model was trained to grow, not to repair. Grow it again?');
-  else panel.say(`${sentence(panel.name)}${damageOf(panel)} is grown. Tap the picture to wound it, or move Mutation.`);
+  if (!panel.wounded)
+    panel.say(`${sentence(panel.name)}${damageOf(panel)} is grown. Tap the picture to wound it, or move Mutation.`);
+  else if (panel.regime.name === 'regenerating') panel.say(healing(left));
+  else panel.say(panel.lasting ? UNHEALED.persistent : UNHEALED.growing);
+}
+
+const UNHEALED = {
+  growing: 'It does not heal: this model was trained to grow, not to repair. Grow it again?',
+  persistent: 'It does not heal: this model was trained to stay as it has grown, not to repair. Grow it again?',
+};
+
+function healing(left) {
+  if (left === null) return 'This model was trained to heal. Wound it again, or press Play: it lives on.';
+  const done = Math.max(0, Math.round(100 * (1 - left)));
+  return `${done}% of the wound has healed. Wound it again, or press Play: it lives on.`;
 }
 
 function setEnded(panel, ended) {
@@ -67,7 +81,14 @@ export function play(panel, on) {
 
 /** The button says what pressing it does. */
 export function labelPlay(panel, on) {
-  panel.find('[data-do=play]').textContent = on ? 'Pause' : panel.ended ? 'Grow again' : 'Play';
+  panel.find('[data-do=play]').textContent = on ? 'Pause' : panel.ended && !panel.lasting ? 'Grow again' : 'Play';
+}
+
+/** Lets what has grown live on until the reader stops it. */
+export function liveOn(panel) {
+  panel.endless = true;
+  goOn(panel);
+  panel.say(`${sentence(panel.name)}${damageOf(panel)} lives on. Tap the picture to wound it.`);
 }
 
 /** Lets the growth go on for another lifetime. */

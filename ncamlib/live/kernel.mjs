@@ -28,12 +28,12 @@ export class PlainKernel {
     return this.states[0].byteOffset;
   }
 
-  /** One step; a cell fires if its random word is below `limit`. `wrap`: whether the grid wraps round. */
-  step(leak, seed, limit, time, wrap) {
+  /** One step; a cell fires if its random word is below `limit`. `wrap`: whether the grid wraps round; `norm`: whether maps are normalised. */
+  step(leak, seed, limit, time, wrap, norm) {
     const [before, after] = this.states;
     if (wrap) this.wrapRound(before);
     this.perceive(before);
-    const [mean, scale] = this.statistics();
+    const [mean, scale] = norm ? this.statistics() : [new Float64Array(MAPS), new Float64Array(MAPS).fill(1)];
     const key = mix((seed + Math.imul(time, GOLDEN)) >>> 0);
     after.set(before);
     for (let cell = 0; cell < this.height * this.width; cell++) {

@@ -3,7 +3,7 @@
 // The numbers of a link: the trait, from, to.
 const NUMBERS = { mutation: ['mutation_rate', 0, 1], fire: ['fire_rate', 0.05, 1], seed: ['seed', 0, 2 ** 32 - 1] };
 
-const KEYS = ['emoji', 'partner', 'code'];
+const KEYS = ['emoji', 'partner', 'code', 'regime'];
 
 /** What is wrong with a number of the link, in words; '' if nothing is. */
 function wrong(key, text) {

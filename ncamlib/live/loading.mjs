@@ -20,7 +20,9 @@ async function load(panel) {
   line.hidden = false;
   progress(0);
   try {
-    const buffer = await loadFile(panel.model, 'manifold', progress);
+    const { regime } = panel;
+    const buffer = await loadFile(panel, 'manifold', progress);
+    if (regime !== panel.regime) return false; // another is loaded by now
     const { header, letters, sprite } = await panel.ask({ type: 'manifold', buffer }, [buffer]);
     panel.manifold = { header, letters, sprite: URL.createObjectURL(new Blob([sprite], { type: 'image/webp' })) };
     panel.opened();
@@ -36,9 +38,9 @@ async function load(panel) {
 }
 
 /** The bytes of one file, 'manifold' (decoder and letters) or 'encoder'; progress(share) hears how it goes. */
-export async function loadFile(model, file, progress) {
-  const { url } = model.get(file);
-  if (!url) return unpacked(await fromKernel(model, file));
+export async function loadFile({ model, regime }, file, progress) {
+  const { url } = regime[file];
+  if (!url) return unpacked(await fromKernel(model, file, regime.name));
   if (location.protocol === 'file:') return unpacked(await fromScript(url));
   return unpacked(await fromServer(url, progress));
 }
@@ -49,14 +51,14 @@ function unpacked(data) {
   return new Response(stream).arrayBuffer();
 }
 
-function fromKernel(model, file) {
+function fromKernel(model, file, regime) {
   return new Promise((resolve, reject) => {
     model.on('msg:custom', (message, buffers) => {
-      if (message.type !== file) return;
+      if (message.type !== file || message.regime !== regime) return;
       if (message.error) reject(new Error(message.error));
       else resolve(new Uint8Array(buffers[0].buffer, buffers[0].byteOffset, buffers[0].byteLength));
     });
-    model.send({ type: 'load', file });
+    model.send({ type: 'load', file, regime });
   });
 }
 

@@ -20,6 +20,7 @@ export class Panel {
   kept = ''; // a sentence that stays until then
   ended = false; // whether the growth is over
   wounded = false; // whether a wound was made since it began
+  endless = false; // whether it lives on until the reader stops it
   epoch = 0; // counts growths: a 'done' of an older one comes too late
   turn = 0; // counts what was asked to grow: only the last grows
 
@@ -124,6 +125,22 @@ export class Panel {
     if (this.model.get(trait) === value) return;
     this.model.set(trait, value);
     this.model.save_changes();
+  }
+
+  /** How the model that grows was trained: { name, manifold, encoder }, the files as { url, there }. */
+  get regime() {
+    const [first, ...others] = this.model.get('regimes');
+    return others.find(({ name }) => name === this.model.get('regime')) ?? first;
+  }
+
+  /** Whether the seedlings are of the model that grows. */
+  get early() {
+    return this.regime === this.model.get('regimes')[0];
+  }
+
+  /** Whether what has grown lives on. */
+  get lasting() {
+    return this.regime.name !== 'growing';
   }
 
   /** The letters as text, for a link. */

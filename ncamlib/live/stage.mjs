@@ -9,7 +9,8 @@ const STEP = 2; // cells that an arrow key moves the aim
 export function wound(panel, x, y) {
   if (panel.waiting) return;
   const { side } = panel;
-  panel.post({ type: 'wound', x: x % side, y: y % side, radius: Number(panel.input('radius').value) });
+  const radius = Number(panel.input('radius').value);
+  panel.post({ type: 'wound', x: x % side, y: y % side, radius, whole: panel.ended || panel.endless });
   panel.wounded = true;
   panel.say('Wounded. Watch what the cells around it do.');
   goOn(panel);

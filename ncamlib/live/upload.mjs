@@ -46,6 +46,6 @@ export async function upload(panel, file) {
 }
 
 async function loadEncoder(panel) {
-  const buffer = await loadFile(panel.model, 'encoder', () => {});
+  const buffer = await loadFile(panel, 'encoder', () => {});
   await panel.ask({ type: 'encoder', buffer }, [buffer]);
 }

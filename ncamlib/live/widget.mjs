@@ -19,7 +19,7 @@ import {
   surprise,
 } from './gallery.mjs';
 import { listGroups } from './groups.mjs';
-import { express, finish, goOn, grow, labelPlay, lifetime, play, useLetters } from './growth.mjs';
+import { express, finish, goOn, grow, labelPlay, lifetime, liveOn, play, useLetters } from './growth.mjs';
 import { listenToShortcuts, listKeys } from './keys.mjs';
 import { unpackLetters } from './letters.mjs';
 import { loadManifold } from './loading.mjs';
@@ -34,6 +34,7 @@ import { upload } from './upload.mjs';
 const ACTIONS = {
   play(panel) {
     if (panel.model.get('playing')) play(panel, false);
+    else if (panel.ended && panel.lasting) liveOn(panel);
     else if (panel.ended) grow(panel);
     else play(panel, true);
   },
@@ -88,6 +89,9 @@ const INPUTS = {
   upload(panel, input) {
     if (input.files[0]) upload(panel, input.files[0]);
   },
+  regime(panel, input) {
+    panel.set('regime', input.value);
+  },
   side: grow,
   channel(panel) {
     panel.stage.refresh();
@@ -130,6 +134,11 @@ const TRAITS = {
   code(panel, code) {
     if (panel.letters && code !== panel.code) begin(panel, true);
   },
+  regime(panel) {
+    for (const loaded of ['manifold', 'loading', 'encoder']) panel[loaded] = null;
+    showValues(panel);
+    begin(panel, true);
+  },
   complaint(panel, sentence) {
     if (sentence) panel.refuse(sentence);
     else if (panel.kept) begin(panel, true);
@@ -162,8 +171,8 @@ function listen(panel, stage) {
     panel.model.on(`change:${trait}`, () => react(panel, panel.model.get(trait)));
   }
   panel.hear('frame', (message) => stage.show(message));
-  panel.hear('done', ({ epoch }) => {
-    if (epoch === panel.epoch) finish(panel);
+  panel.hear('done', ({ epoch, left }) => {
+    if (epoch === panel.epoch) finish(panel, left);
   });
   panel.hear('error', ({ text }) => panel.say(`The automaton stopped: ${text}. Reload the page to try again.`));
   listenToPicture(panel);

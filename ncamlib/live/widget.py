@@ -5,6 +5,7 @@ The module computes in the reader's browser: a kernel is only asked for the mode
 
 import functools
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,30 @@ import anywidget
 import traitlets
 
 from ncamlib import data
+from ncamlib.config import regime_of
+from ncamlib.errors import NcamError
 from ncamlib.live import assets, module
 from ncamlib.model import checkpoint
 from ncamlib.model.build import growing
+from ncamlib.model.manifold import Growing
 
 SEEDLINGS = 6  # automata that travel with the page, for a first growth without loading anything
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A model that the reader can choose."""
+
+    experiment: str
+    model: Growing
+
+    def listed(self, name: str, folder: str = "") -> dict[str, Any]:
+        """What the panel knows of it: its regime, and where its files are; without a folder the kernel has them."""
+        there = {"manifold": True, "encoder": self.model.encoder is not None}
+        return {"name": name} | {
+            part: {"url": folder and f"{folder}{self.experiment}-{part}.bin", "there": is_there}
+            for part, is_there in there.items()
+        }
 
 
 class LiveManifold(anywidget.AnyWidget):
@@ -24,8 +44,9 @@ class LiveManifold(anywidget.AnyWidget):
 
     `emoji` (itself or its name), `code` (base64 of the letters, two bits each; empty: the emoji's own),
     `partner` (another emoji: the child of both grows, `seed` decides which genes come from whom), `mutation_rate`,
-    `fire_rate`, `steps_per_second`, `playing` and `seed` are synchronised both ways. `group`, a word of names, says
-    once which groups are offered. Nothing is encoded before it is shown or asked for.
+    `fire_rate`, `steps_per_second`, `playing`, `seed` and `regime` (which of several models grows, by how it was
+    trained) are synchronised both ways. `group`, a word of names, says once which groups are offered. Nothing is
+    encoded before it is shown or asked for.
     """
 
     _esm = module.source()
@@ -40,64 +61,82 @@ class LiveManifold(anywidget.AnyWidget):
     steps = traitlets.Int().tag(sync=True)
     seedlings = traitlets.List().tag(sync=True)
     group = traitlets.Unicode().tag(sync=True)
-    manifold = traitlets.Dict().tag(sync=True)
-    encoder = traitlets.Dict().tag(sync=True)
+    regime = traitlets.Unicode().tag(sync=True)
+    regimes = traitlets.List().tag(sync=True)
 
     def __init__(
         self,
         experiment: str = "chars-dna-syn",
         first: str | Sequence[str] = "",
         data_dir: Path | str | None = None,
+        others: Sequence[str] = (),
         **traits: Any,
     ):
         """Show an experiment, or a checkpoint file. Raises NcamError.
 
         `first`: emoji of the instant row, a list or separated by spaces, evenly chosen unless given. `data_dir`: the
-        folder of pictures that a model of one's own was trained on.
+        folder of pictures that a model of one's own was trained on. `others`: models of the same images, trained in
+        another regime, that the reader can switch to.
         """
-        loaded, header = checkpoint.load_model(experiment)
-        self._model = growing(loaded, str(experiment))
-        assets.require_standard(self._model)
-        config = self._model.config
+        self._models, self._files, regimes, headers = {}, {}, [], []
+        for one in (experiment, *others):
+            model, header = checkpoint.load_model(one)
+            about = Shown(header["experiment"]["name"], growing(model, str(one)))
+            assets.require_standard(about.model)
+            headers.append(header)
+            regimes.append(about.listed(regime_of(header["experiment"].get("train", {}))))
+            self._models[regimes[-1]["name"]] = about
+        if len(self._models) < len(regimes) or len({header["data_digest"] for header in headers}) > 1:
+            raise NcamError("the reader can switch between models of the same images, each trained in another regime")
+        self._first_model = next(iter(self._models.values()))
+        config = self._first_model.model.config
         self._images = data.load(
-            header["images"], config.image_size, config.image_channels, data_dir and Path(data_dir)
+            headers[0]["images"], config.image_size, config.image_channels, data_dir and Path(data_dir)
         )
         self._first = [self._images.index(key) for key in data.listed(first)] or list(
             range(0, len(self._images), -(-len(self._images) // SEEDLINGS))
         )
-        self._experiment = header["experiment"]["name"]
         traits = {"emoji": self._images.emoji[self._first[0]], "fire_rate": config.fire_rate, **traits}
-        there = {"manifold": True, "encoder": self._model.encoder is not None}
-        parts = {name: {"url": "", "there": is_there} for name, is_there in there.items()}
-        super().__init__(steps=config.steps, **parts, **traits)
+        super().__init__(steps=config.steps, regimes=regimes, **traits)
         self.on_msg(self._answer)
 
     @functools.cached_property
     def _seedlings(self) -> list[dict[str, Any]]:
-        return [assets.seedling(self._model, self._images, i) for i in self._first]
+        return [assets.seedling(self._first_model.model, self._images, i) for i in self._first]
 
-    @functools.cached_property
-    def _manifold(self) -> bytes:
-        return assets.packed(assets.pack(self._model, self._images))
-
-    @functools.cached_property
-    def _encoder(self) -> bytes:
-        return assets.packed(assets.pack_encoder(self._model))
+    def _file(self, name: str, part: str) -> bytes:
+        model = self._models[name].model
+        if (name, part) not in self._files:
+            content = assets.pack(model, self._images) if part == "manifold" else assets.pack_encoder(model)
+            self._files[name, part] = assets.packed(content)
+        return self._files[name, part]
 
     def _answer(self, _: Any, content: dict[str, Any], __: Any) -> None:
         wanted = content.get("file") if content.get("type") == "load" else None
         if wanted == "seedlings":
             self.seedlings = self._seedlings
-        elif wanted in ("manifold", "encoder"):
-            self.send({"type": wanted}, [getattr(self, f"_{wanted}")])
+        elif wanted in ("manifold", "encoder") and content.get("regime") in self._models:
+            name = content["regime"]
+            self.send({"type": wanted, "regime": name}, [self._file(name, wanted)])
 
     def _repr_mimebundle_(self, **options: Any) -> Any:
         bundle = super()._repr_mimebundle_(**options)
         shown = bundle[0] if isinstance(bundle, tuple) else bundle
-        names = ("emoji", "partner", "code", "mutation_rate", "fire_rate", "steps_per_second", "playing", "seed")
+        names = (
+            "emoji",
+            "partner",
+            "code",
+            "mutation_rate",
+            "fire_rate",
+            "steps_per_second",
+            "playing",
+            "seed",
+            "regime",
+        )
         properties = {name: getattr(self, name) for name in (*names, "steps", "group")}
         properties["seedlings"] = self._seedlings
-        for name in ("manifold", "encoder"):
-            properties[name] = {**getattr(self, name), "url": f"../_static/live/{self._experiment}-{name}.bin"}
+        properties["regimes"] = [
+            self._models[one["name"]].listed(one["name"], "../_static/live/") for one in self.regimes
+        ]
         shown["text/html"] = module.page(properties)
         return bundle

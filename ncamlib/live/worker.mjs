@@ -15,12 +15,15 @@ const PICTURE = -1;
 const life = { module: null, decoder: null, encoder: null, automaton: null, weights: null, rule: null };
 // How it grows: until which step, and which growth this is, by the page's count.
 const pace = { fireRate: 1, seed: 0, speed: 30, playing: false, until: Infinity, epoch: 0 };
+// What was wounded: the picture before the first wound, and how far from it the wounds have left it.
+const wounds = { before: null, most: 0 };
 // Times in milliseconds: steps owed since `last`, steps taken since `since`.
 const clock = { last: 0, owed: 0, since: 0, taken: 0 };
 const tick = new MessageChannel(); // a timer that does not wait
 
 function useGrid(side) {
   if (life.automaton?.side === side) return;
+  wounds.before = null;
   life.automaton = new Automaton(life.module, side);
   if (life.weights) life.automaton.weights = life.weights;
 }
@@ -29,6 +32,21 @@ function useWeights(weights, rule) {
   life.rule = rule;
   life.weights = weights;
   life.automaton.weights = weights;
+}
+
+/** The sum of squared differences. */
+function distance(one, two) {
+  return one.reduce((sum, value, i) => sum + (value - two[i]) ** 2, 0);
+}
+
+/** The share of the wounds that is still seen, 0 to 1 or more; null if what was wounded was not grown. What they did
+ *  is forgotten: the next wound is one of the picture as it is then.
+ */
+function leftOfWounds() {
+  const { before, most } = wounds;
+  wounds.before = null;
+  wounds.most = 0;
+  return before && most > 0 ? distance(life.automaton.colours, before) / most : null;
 }
 
 function wake() {
@@ -54,7 +72,7 @@ tick.port1.onmessage = () => {
   const n = takeSteps(performance.now());
   if (life.automaton.time >= pace.until) {
     pace.playing = false;
-    postMessage({ type: 'done', time: life.automaton.time, epoch: pace.epoch });
+    postMessage({ type: 'done', time: life.automaton.time, epoch: pace.epoch, left: leftOfWounds() });
   } else if (n > 0) tick.port2.postMessage(0);
   else setTimeout(() => tick.port2.postMessage(0), 3);
 };
@@ -128,6 +146,7 @@ const handlers = {
     }
   },
   restart() {
+    wounds.before = null;
     life.automaton.seed();
   },
   clear() {
@@ -138,8 +157,10 @@ const handlers = {
   step({ n }) {
     if (life.rule) life.automaton.step(life.rule, pace.fireRate, pace.seed, n);
   },
-  wound({ x, y, radius }) {
+  wound({ x, y, radius, whole }) {
+    if (whole) wounds.before ??= life.automaton.colours;
     life.automaton.wound(x, y, radius);
+    if (wounds.before) wounds.most = Math.max(wounds.most, distance(life.automaton.colours, wounds.before));
   },
   frame({ channel, background }) {
     const { pixels, side } = paint(channel, background);

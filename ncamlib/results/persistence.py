@@ -22,6 +22,7 @@ from ncamlib.model.dna import mutate
 from ncamlib.model.manifold import Growing
 from ncamlib.project import Records, commit
 from ncamlib.results.measurement import TEST_MUTATION
+from ncamlib.results.tables import number
 
 TIMES = (1, 2, 5, 10, 20)  # in T
 GROWN = 16  # at least so many are grown, of one image with different draws
@@ -158,3 +159,19 @@ def record(row: Persistence) -> None:
         return sorted([*kept, row], key=lambda one: (one.experiment, one.codes))
 
     RECORDS.update(changed)
+
+
+def markdown(rows: Sequence[Persistence]) -> str:
+    """Errors over time and after damage as a Markdown table, a row per model and kind of codes."""
+    times = [time for time, _ in next((row.errors for row in rows if row.errors), ())]
+    titles = ["model", "codes", *(f"{time} T" for time in times), *(f"after {kind}" for kind in KINDS)]
+    lines = [f"| {' | '.join(titles)} |", f"|---|---|{'--:|' * (len(titles) - 2)}"]
+    for row in rows:
+        if row.errors:
+            errors = [number(error) for _, error in row.errors]
+            lines.append(
+                f"| `{row.experiment}` | {row.codes} | {' | '.join(errors)} | "
+                + " | ".join(f"{number(one.mse)} ({one.healed:.0%})" for one in row.healing)
+                + " |"
+            )
+    return "\n".join(lines)
