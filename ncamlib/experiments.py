@@ -16,6 +16,7 @@ FIG5 = "Fig. 5, MSE in section 4"
 FIG6 = "Fig. 6, MSE in section 4"
 ABLATION = "Ablation of variety-dna-sto, section 4"
 OURS = "Ours, not in the paper"
+REGIMES = "Automata that stay and heal, not in the paper"
 CIFAR = "Fig. 8, MSE in section 4"
 SINGLE = "Comparison to NCA, section 4"
 # Which chapter of the book has these rows.
@@ -26,6 +27,7 @@ CHAPTERS = {
     CIFAR: "06_cifar10",
     SINGLE: "07_single_nca",
     OURS: "08_beyond",
+    REGIMES: "09_regeneration",
 }
 
 CODES = {"ce": "CE", "dna": "DNA"}
@@ -127,16 +129,16 @@ def _registry() -> list[Experiment]:
         _row(SINGLE, "one image", 0.001, "lizard", "single", "sto", share=0.2, train=ONE_IMAGE),
         _row(OURS, "Chars, synchronous", None, "chars", "dna", "syn", ships_encoder=True),
         _row(OURS, "Chars, synchronous, as many steps as stochastic", None, "chars", "dna", "syn", "96", per_cell=1.5),
-        _row(OURS, "Chars, synchronous, no normalisation", None, "chars", "dna", "syn", "nonorm", norm=False),
-        _row(OURS, "Chars, persistent", None, "chars", "dna", "syn", "persist", **_alive(0.0, 0.5)),
-        _row(
-            OURS, "Chars, regenerating", None, "chars", "dna", "syn", "regrow", ships_encoder=True, **_alive(0.4, 0.5)
-        ),
-        _row(OURS, "one image, regenerating", None, "lizard", "single", "sto", "regrow", **_alive(0.4, 1.5, pool=64)),
         _row(OURS, "Chars, convolutional decoder", None, "chars", "dna", "conv", decoder="conv"),
         _row(OURS, "convolutional decoder", None, "full", "dna", "conv", share=3, decoder="conv"),
         _row(OURS, "any mutation rate", None, "full", "dna", "syn", "robust", share=3, train=ANY_RATE),
         _row(OURS, "any mutation rate", None, "full", "dna", "sto", "robust", share=3, train=ANY_RATE),
+        _row(REGIMES, "growing", None, "chars", "dna", "syn", "nonorm", norm=False),
+        _row(REGIMES, "persistent", None, "chars", "dna", "syn", "persist", **_alive(0.0, 0.5)),
+        _row(REGIMES, "regenerating", None, "chars", "dna", "syn", "regrow", **_alive(0.4, 0.5)),
+        _row(
+            REGIMES, "one image, regenerating", None, "lizard", "single", "sto", "regrow", **_alive(0.4, 1.5, pool=64)
+        ),
     ]
 
 

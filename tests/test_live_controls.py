@@ -292,3 +292,58 @@ def test_those_who_want_no_motion_see_the_end(browser, place):  # noqa: F811
     assert difference(still, BLANK) > 20
     assert int(opened.page.get_attribute(".ncam", "data-time")) == 32
     opened.close()
+
+
+@pytest.fixture
+def healer(browser, place):  # noqa: F811
+    """The front page, whose model was trained to heal."""
+    opened = Reader(browser, place.replace("live.html", "intro.html"))
+    opened.page.wait_for_selector(".ncam .seedlings button")
+    yield opened
+    assert not opened.errors
+    opened.close()
+
+
+def test_what_was_trained_to_heal_heals(healer):
+    whole = healer.grown()
+    assert "Tap the picture to wound it" in healer.status()
+    healer.page.evaluate("document.querySelector('.ncam').dataset.state = ''")
+    healer.page.mouse.click(*middle(healer, ".ncam .picture"))
+    hurt = healer.picture()
+    healed = healer.grown()
+    assert "of the wound has healed" in healer.status()
+    assert int(healer.status().split("%")[0]) >= 80
+    assert difference(healed, whole) < 0.5 * difference(hurt, whole)
+
+
+def test_what_stays_lives_on_until_the_reader_stops_it(healer):
+    whole = healer.grown()
+    healer.slide("speed", 200)
+    healer.press("play")
+    healer.says("lives on")
+    healer.page.wait_for_function("Number(document.querySelector('.ncam').dataset.time) > 20 * 32", timeout=60_000)
+    healer.page.mouse.click(*middle(healer, ".ncam .picture"))
+    healer.page.wait_for_timeout(1000)
+    assert healer.trait("playing"), "a wound stopped it"
+    healer.press("play")
+    assert not healer.trait("playing")
+    assert difference(healer.picture(), whole) < 12  # of 255
+
+
+def test_the_reader_switches_between_regimes(healer):
+    whole = healer.grown()
+    letters = healer.trait("code")
+    grown = healer.regrow(lambda: healer.page.select_option(".ncam [name=regime]", "growing"))
+    assert healer.trait("code") != letters  # another model, another DNA
+    assert difference(grown, whole) < 12  # of the same emoji
+    healer.regrow(lambda: healer.page.mouse.click(*middle(healer, ".ncam .picture")))
+    assert "does not heal" in healer.status()
+    healer.press("link")
+    link = healer.page.input_value(".ncam dialog textarea")
+    assert "regime=growing" in link
+    healer.page.keyboard.press("Escape")
+    back = healer.regrow(lambda: healer.page.select_option(".ncam [name=regime]", "regenerating"))
+    assert back == whole
+    assert healer.trait("code") == letters
+    healer.regrow(lambda: healer.page.evaluate("link => { location.hash = new URL(link).hash; }", link))
+    assert healer.page.input_value(".ncam [name=regime]") == "growing"

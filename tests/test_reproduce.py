@@ -293,10 +293,9 @@ def test_a_run_can_be_recorded_for_comparison_alone(tmp_path, chosen, checkout):
     assert not checkpoint.checkpoint_path(name).exists()
     (row,) = (row for row in tables.summary() if row["name"] == name)
     assert row["mse"] is None
-    assert f"| `{name}` | {tables.number(row['paper_mse'])} | – | {tables.number(row['table_mse'])} |" in tables.markdown(
-        [row]
-    )
-    assert f"| {row['train_steps']:,} |" in tables.markdown([row])
+    text = tables.markdown([row])
+    assert f"| `{name}` | {tables.number(row['paper_mse'])} | – | {tables.number(row['table_mse'])} |" in text
+    assert f"| {row['train_steps']:,} |" in text
 
 
 def test_several_processes_share_a_queue(tmp_path, chosen, checkout):

@@ -212,8 +212,11 @@ def sweeps(lines: dict[str, dict[str, Sequence[tuple[float, float, float]]]]) ->
     return figure
 
 
-def image_rows(rows: Sequence[tuple[str, Tensor]]) -> Any:
-    """Figs 5 and 6: labelled rows of images, each (N, 3 or 4, H, W). Returns a matplotlib figure."""
+def image_rows(rows: Sequence[tuple[str, Tensor]], corners: dict[int, Sequence[str]] | None = None) -> Any:
+    """Figs 5 to 7: labelled rows of images, each (N, 3 or 4, H, W). Returns a matplotlib figure.
+
+    `corners`: words in the corner of each image, by the row's number.
+    """
     import matplotlib.pyplot as plt
 
     columns = max(len(images) for _, images in rows)
@@ -227,5 +230,8 @@ def image_rows(rows: Sequence[tuple[str, Tensor]]) -> Any:
             axis.set(xticks=[], yticks=[])
             axis.spines[:].set_visible(False)
         line[0].set_ylabel(name, rotation=0, ha="right", va="center", fontsize=9)
+    for row, words in (corners or {}).items():
+        for axis, word in zip(axes[row], words, strict=False):
+            axis.text(0.03, 0.97, word, transform=axis.transAxes, fontsize=7, va="top")
     figure.subplots_adjust(left=label / width, right=0.997, top=0.995, bottom=0.005, wspace=0.05, hspace=0.05)
     return figure
