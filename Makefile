@@ -11,6 +11,7 @@ CPP := ncamlib/kernels/rollout.cpp ncamlib/live/automaton.cpp
 .PHONY: book test test-without-compiler lint results torture clean
 
 book: $(BIN)/ready
+	@$(if $(NPM),$(MAKE) -s node_modules/ready || echo "formulas are set in the reader's own fonts")
 	@$(BIN)/python book/_ext/stale.py $(CACHE)
 	$(BIN)/jupyter-book build . -W --keep-going -n -q
 	@echo "The book is built: open $(CURDIR)/$(BOOK)"

@@ -309,3 +309,18 @@ def test_pages_load_what_they_use_only():
         for picture in re.findall(r'<img [^>]*src="([^"]+)"', text):
             if not picture.startswith("data:"):
                 assert (BUILT / f"{page}.html").parent.joinpath(picture).stat().st_size < 350_000, picture
+
+
+@pytest.mark.skipif(not (ROOT / "node_modules" / "@fontsource").exists(), reason="the font of the formulas is not here")
+def test_formulas_have_a_font_in_which_parentheses_stretch(browser):
+    page = browser.new_page()
+    page.goto((BUILT / "book" / "method.html").as_uri())
+    page.evaluate("() => document.fonts.ready")
+    assert page.evaluate("() => [...document.fonts].map((face) => [face.family, face.status])") == [["Formulas", "loaded"]]
+    heights = page.evaluate(
+        """() => [...document.querySelectorAll('math mo')].filter((mo) => ['(', '['].includes(mo.textContent.trim()))
+             .map((mo) => mo.getBoundingClientRect().height)"""
+    )
+    assert max(heights) > 2 * min(heights)
+    assert (BUILT / "_static" / "formulas.woff").stat().st_size < 40_000
+    page.close()

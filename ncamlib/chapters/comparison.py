@@ -75,14 +75,16 @@ def markdown(contenders: Sequence[Contender], errors: Sequence[float] | None = N
 
     With `errors`, also what was measured here. If a run was trained like its neighbours, also its error and steps: only
     these can be compared. If it was recorded, also the residual error of PCA with as many numbers as the code has, and
-    the number at which PCA equals our model.
+    the number at which PCA equals our model; and the error of the mean image, with ours as a share of it, which is the
+    variance that is left unexplained.
     """
     recorded, alike, linear = results.load(), results.load(results.TABLE), pca.load()
     titles = ["model", "paper", "ours, recorded", *(["measured here"] if errors else [])]
     compared = any(c.experiment.name in alike for c in contenders)
     titles += ["trained alike (steps)"] if compared else []
     known = any(c.header["data_digest"] in linear for c in contenders)
-    titles += [*(["PCA, as many numbers", "as good as PCA with"] if known else []), "training"]
+    baselines = ["mean image", "ours / mean image", "PCA, as many numbers", "as good as PCA with"]
+    titles += [*(baselines if known else []), "training"]
     lines = [f"| {' | '.join(titles)} |", f"|---|{'--:|' * (len(titles) - 2)}---|"]
     for i, contender in enumerate(contenders):
         experiment, header = contender.experiment, contender.header
@@ -98,6 +100,8 @@ def markdown(contenders: Sequence[Contender], errors: Sequence[float] | None = N
             best = ours if ours is not None else errors[i] if errors else None
             left = yardstick and yardstick.left(experiment.model.embedding)
             components = yardstick.equal(best) if yardstick and best is not None else None
+            mean = yardstick and yardstick.left(0)
+            cells += [number(mean), f"{best / mean:.0%}" if mean and best is not None else "–"]
             cells += [number(left), "–" if components is None else f"{components:,}"]
         spent = f"{minutes:.0f} min" if (minutes := header["minutes"]) >= 1 else f"{60 * minutes:.0f} s"
         budget = f"{header['step']:,} steps, {spent}, {machine([part['device'] for part in header['parts']])}"

@@ -24,9 +24,9 @@ def mix(x: Tensor) -> Tensor:
 class Fire(NamedTuple):
     """Each cell fires with probability `rate` at each step, decided by its sample's seed."""
 
-    rate: float
-    seeds: Tensor  # (B,) int64, 0 to 2^32 - 1
-    start: int = 0  # the first step's number
+    rate: float  #: 0 to 1
+    seeds: Tensor  #: (B,) int64, 0 to 2^32 - 1
+    start: int = 0  #: the first step's number
 
     @property
     def limit(self) -> int:

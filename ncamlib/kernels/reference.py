@@ -17,10 +17,10 @@ EPS = 1e-5  # of the instance norm
 class Weights(NamedTuple):
     """All weights of one automaton per sample (paper, section 3.3)."""
 
-    w1: Tensor  # (B, K, P)
-    b1: Tensor  # (B, K)
-    w2: Tensor  # (B, C, K)
-    b2: Tensor  # (B, C)
+    w1: Tensor  #: (B, K, P)
+    b1: Tensor  #: (B, K)
+    w2: Tensor  #: (B, C, K)
+    b2: Tensor  #: (B, C)
 
 
 def perceive(state: Tensor, wrap: bool = False) -> Tensor:
