@@ -19,7 +19,7 @@ const letters = mutate(unpackLetters(tensors.letters, ask.image), ask.rate, ask.
 const embedding = decodeGenes(tensors, letters);
 const weights = predict(tensors, embedding);
 const automaton = new Automaton(wasm === '-' ? null : new WebAssembly.Module(fs.readFileSync(wasm)), ask.side);
-automaton.use(weights, header);
+automaton.weights = weights;
 automaton.step(header, ask.fireRate, ask.seed, ask.steps);
 const { state } = automaton;
 const numbers = Object.entries({ letters, embedding, weights, state }).map(([name, values]) => [name, [...values]]);

@@ -56,7 +56,7 @@ GROW = """async ([source, wasm, image, steps]) => {
   const kernel = new WebAssembly.Module(Uint8Array.from(atob(wasm), (c) => c.charCodeAt(0)));
   const automaton = new engine.Automaton(kernel, 64);
   const embedding = engine.decodeGenes(tensors, letters), weights = engine.predict(tensors, embedding);
-  automaton.use(weights, header);
+  automaton.weights = weights;
   automaton.step(header, 1, 7, steps);
   const all = { letters, embedding, weights, state: automaton.state };
   return Object.fromEntries(Object.entries(all).map(([name, values]) => [name, [...values]]));

@@ -263,22 +263,3 @@ def test_the_convolutional_baseline_is_as_large_as_the_predictor():
     images = torch.rand(2, 4, 64, 64)
     assert model(images, model.draw_mutation(2, 0.5)).shape == images.shape
     assert model(images, grid=32).shape == (2, 4, 32, 32)
-
-
-def test_without_norm_a_rule_perceives_a_stretched_picture_as_the_picture():
-    """On a grid twice as large, the gradients of a smooth state are half as large, and read twice as strongly."""
-    config = ModelConfig(image_size=32, embedding=16, code="ce", filters=4, norm=False, fire_rate=1.0, hidden=64)
-    model = build(config).eval()
-    size = config.image_size
-    angles = torch.arange(2 * size) / (2 * size) * 2 * torch.pi
-    wave = torch.sin(angles)[None, None, :, None] * torch.cos(angles + 1)[None, None, None, :]
-    large = wave.expand(1, config.channels, -1, -1).contiguous()
-    small = large[..., ::2, ::2].contiguous()
-    with torch.no_grad():
-        rule = model.weights(torch.rand(1, config.image_channels, size, size))
-        one = model.grow(rule, 1, state=small)
-        two = model.grow(rule, 2, state=large)  # each step half as long
-    moved = (one - small).abs().mean()
-    assert (two[..., ::2, ::2] - one).abs().mean() < 0.05 * moved
-    assert model.stretched(rule, size) is rule
-    assert model.grow(rule, 1, state=large, leak_scale=1.0).sub(large).abs().mean() > 0

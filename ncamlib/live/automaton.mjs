@@ -2,7 +2,7 @@
 
 import { PlainKernel } from './kernel.mjs';
 import { ALL, limitOf } from './random.mjs';
-import { CHANNELS, MAPS, SIZES, WEIGHTS } from './sizes.mjs';
+import { CHANNELS, WEIGHTS } from './sizes.mjs';
 
 /** Runs in WebAssembly, or in plain JavaScript if `module` is null. The state is [(H+2)*(W+2)][16] with a border. */
 export class Automaton {
@@ -27,15 +27,9 @@ export class Automaton {
     return this.state.filter((_, i) => i % CHANNELS < 4);
   }
 
-  /**
-   * Takes the weights of a rule, as decoder.mjs predicts them. On another grid than the rule's own, the gradients are
-   * multiplied by how much the picture is stretched, where no norm does that: Growing.stretched of the library.
-   */
-  use(weights, { norm, size }) {
-    const own = this.view(this.kernel.weights(), WEIGHTS);
-    own.set(weights);
-    if (norm || size === this.side) return;
-    for (let i = 0; i < SIZES.w1; i++) if (i % MAPS >= CHANNELS) own[i] *= this.side / size;
+  /** The rule, as decoder.mjs predicts it. */
+  set weights(values) {
+    this.view(this.kernel.weights(), WEIGHTS).set(values);
   }
 
   /** Where a cell begins in the state. */

@@ -25,13 +25,13 @@ function useGrid(side) {
   if (life.automaton?.side === side) return;
   wounds.before = null;
   life.automaton = new Automaton(life.module, side);
-  if (life.rule) life.automaton.use(life.weights, life.rule);
+  if (life.weights) life.automaton.weights = life.weights;
 }
 
 function useWeights(weights, rule) {
   life.rule = rule;
   life.weights = weights;
-  life.automaton.use(weights, rule);
+  life.automaton.weights = weights;
 }
 
 /** The sum of squared differences. */

@@ -29,16 +29,6 @@ class Growing(Model):
         """
         return self.config.image_size / grid if self.config.leak else 1.0
 
-    def stretched(self, weights: Weights, grid: int) -> Weights:
-        """The same rule for a grid of this side: without instance norm, which would do it, the perceived gradients are
-        multiplied by how much the picture is stretched, since they fall by as much.
-        """
-        stretch = grid / self.config.image_size
-        if self.config.norm or stretch == 1:
-            return weights
-        identity, gradients = weights.w1.split([self.config.channels, 2 * self.config.channels], -1)
-        return weights._replace(w1=torch.cat([identity, stretch * gradients], -1))
-
     def steps_on(self, grid: int, steps: int | None = None) -> int:
         """The steps on a grid of this side that match `steps` (by default the model's own) on the image's."""
         return max(1, round((steps or self.config.steps) * grid / self.config.image_size))
@@ -55,14 +45,12 @@ class Growing(Model):
     ) -> Tensor:
         """Grow from the seed, or on from a state. -> state (B, C, grid, grid); the grid defaults to the image's size.
 
-        On another grid the leak factor is scaled as `leak_scale` says, and the rule is `stretched`, unless a factor is
-        given.
+        On another grid the leak factor is scaled as `leak_scale` says, unless a factor is given.
         """
         grid = grid or (self.config.image_size if state is None else state.shape[-1])
         state = seed(self.config, len(weights.w1), grid, grid, self.device) if state is None else state
-        if leak_scale is None:
-            weights, leak_scale = self.stretched(weights, grid), self.leak_scale(grid)
-        return self.nca(state, weights, steps, fire, backend, leak_scale)
+        scale = self.leak_scale(grid) if leak_scale is None else leak_scale
+        return self.nca(state, weights, steps, fire, backend, scale)
 
     @torch.no_grad()
     def growth(
