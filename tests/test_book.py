@@ -312,11 +312,12 @@ def test_pages_load_what_they_use_only():
 
 
 @pytest.mark.skipif(not (ROOT / "node_modules" / "@fontsource").exists(), reason="the font of the formulas is not here")
-def test_formulas_have_a_font_in_which_parentheses_stretch(browser):
+def test_formulas_have_a_font_in_which_parentheses_stretch(browser):  # noqa: F811
     page = browser.new_page()
     page.goto((BUILT / "book" / "method.html").as_uri())
     page.evaluate("() => document.fonts.ready")
-    assert page.evaluate("() => [...document.fonts].map((face) => [face.family, face.status])") == [["Formulas", "loaded"]]
+    fonts = page.evaluate("() => [...document.fonts].map((face) => [face.family, face.status])")
+    assert fonts == [["Formulas", "loaded"]]
     heights = page.evaluate(
         """() => [...document.querySelectorAll('math mo')].filter((mo) => ['(', '['].includes(mo.textContent.trim()))
              .map((mo) => mo.getBoundingClientRect().height)"""

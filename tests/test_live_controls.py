@@ -296,9 +296,11 @@ def test_those_who_want_no_motion_see_the_end(browser, place):  # noqa: F811
 
 @pytest.fixture
 def healer(browser, place):  # noqa: F811
-    """The front page, whose model was trained to heal."""
+    """The front page, with the model that was trained to heal."""
     opened = Reader(browser, place.replace("live.html", "intro.html"))
     opened.page.wait_for_selector(".ncam .seedlings button")
+    opened.grown()
+    opened.regrow(lambda: opened.page.select_option(".ncam [name=regime]", "regenerating"))
     yield opened
     assert not opened.errors
     opened.close()
@@ -335,15 +337,20 @@ def test_the_reader_switches_between_regimes(healer):
     letters = healer.trait("code")
     grown = healer.regrow(lambda: healer.page.select_option(".ncam [name=regime]", "growing"))
     assert healer.trait("code") != letters  # another model, another DNA
-    assert difference(grown, whole) < 12  # of the same emoji
+    assert difference(grown, whole) < 40  # of 255: the same emoji, more sharply
     healer.regrow(lambda: healer.page.mouse.click(*middle(healer, ".ncam .picture")))
     assert "does not heal" in healer.status()
     healer.press("link")
     link = healer.page.input_value(".ncam dialog textarea")
-    assert "regime=growing" in link
+    assert "regime" not in link  # as the page begins
     healer.page.keyboard.press("Escape")
     back = healer.regrow(lambda: healer.page.select_option(".ncam [name=regime]", "regenerating"))
     assert back == whole
     assert healer.trait("code") == letters
+    healer.press("link")
+    assert "regime=regenerating" in healer.page.input_value(".ncam dialog textarea")
+    healer.page.keyboard.press("Escape")
     healer.regrow(lambda: healer.page.evaluate("link => { location.hash = new URL(link).hash; }", link))
     assert healer.page.input_value(".ncam [name=regime]") == "growing"
+    healer.page.evaluate("location.hash = 'regime=immortal'")
+    healer.says("There is no model “immortal” on this page")

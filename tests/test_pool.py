@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 
 from ncamlib import data
 from ncamlib.cli.main import app
+from ncamlib.config import Stage
 from ncamlib.errors import NcamError
 from ncamlib.model import checkpoint
 from ncamlib.model.build import build
@@ -16,7 +17,7 @@ from ncamlib.model.damage import KINDS, QUARTER, damage, disc, half, random_dama
 from ncamlib.results import persistence
 from ncamlib.training import pool as pooling
 from ncamlib.training import prepare, train
-from ncamlib.training.loop import check_ranks
+from ncamlib.training.loop import Feed, check_ranks, pool_loss
 from ncamlib.training.pool import Pool
 from ncamlib.training.processes import Ranks
 
@@ -145,3 +146,20 @@ def test_a_model_that_does_not_grow_is_refused(images):
 def test_a_pool_is_kept_by_one_process(images):
     with pytest.raises(NcamError, match="which one process keeps: start it alone"):
         check_ranks(Ranks(0, 2), tiny(pool=8), images, None)
+
+
+def test_a_state_that_is_lost_on_the_way_does_not_drown_the_others(images, monkeypatch):
+    """The loss is finite, and so is the gradient: that of the states that are worth keeping."""
+    run = prepare(tiny(1, {"fire_rate": 1.0}, pool=4), images, CPU)
+    feed = Feed(run, Ranks(), images.pixels)
+    feed.arrange(0.0)
+    stage = Stage(1.0, 16, 8)
+    whole = pool_loss(feed, stage, 0.5)
+    run.pool.ages[:] = 1
+    run.pool.states = run.pool.states.clone()
+    errors = (run.pool.states[:, :4] - images.pixels[run.pool.images]).square().mean((1, 2, 3))
+    monkeypatch.setattr(pooling, "LOST", errors.median().item() + 1e-6)
+    part = pool_loss(feed, stage, 0.5)
+    assert 0 < part < whole
+    part.backward()
+    assert all(p.grad.isfinite().all() for p in run.model.parameters() if p.grad is not None)

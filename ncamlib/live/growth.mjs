@@ -50,13 +50,13 @@ export function finish(panel, left) {
   if (!panel.wounded)
     panel.say(`${sentence(panel.name)}${damageOf(panel)} is grown. Tap the picture to wound it, or move Mutation.`);
   else if (panel.regime.name === 'regenerating') panel.say(healing(left));
-  else panel.say(panel.lasting ? UNHEALED.persistent : UNHEALED.growing);
+  else {
+    const aim = panel.lasting ? 'stay as it has grown' : 'grow';
+    const other = panel.model.get('regimes').some(({ name }) => name === 'regenerating');
+    const next = other ? 'Another one heals: choose it under “Trained to”.' : 'Grow it again?';
+    panel.say(`It does not heal: this model was trained to ${aim}, not to repair. ${next}`);
+  }
 }
-
-const UNHEALED = {
-  growing: 'It does not heal: this model was trained to grow, not to repair. Grow it again?',
-  persistent: 'It does not heal: this model was trained to stay as it has grown, not to repair. Grow it again?',
-};
 
 function healing(left) {
   if (left === null) return 'This model was trained to heal. Wound it again, or press Play: it lives on.';

@@ -10,7 +10,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -133,8 +133,11 @@ def pool_loss(feed: Feed, stage: Stage, rate: float) -> Tensor:
     mutation = part.mutations.long() if part.mutations.numel() else None
     weights = model.weights(feed.inputs[part.images], mutation)
     state = model.grow(weights, steps, fire, stage.grid, leak_scale=feed.leak_scale, state=part.states)
-    run.pool.put(slots, Pool(state.detach(), part.images, part.ages + steps, part.mutations))
-    return F.mse_loss(model.nca.visible(state), feed.targets(part.images, stage.grid))
+    after = replace(part, states=state, ages=part.ages + steps)
+    run.pool.put(slots, replace(after, states=state.detach()))
+    # A state that was lost on the way teaches nothing: its gradient would drown the others'.
+    losses = errors(after)
+    return losses.where(losses.detach() < pooling.LOST, 0).mean() if (losses < pooling.LOST).any() else losses.mean()
 
 
 def train_step(feed: Feed, progress: float) -> float:
