@@ -1,7 +1,7 @@
 """A pool of grown states, for automata that stay as they are and heal, as in Growing Neural Cellular Automata.
 
 The paper trains growth alone: its automata are trained for T steps, and nothing says what follows. With a pool, a
-batch starts from states that the model has grown earlier, of which some are wounded; the worst start again from the
+batch starts from states that the model has grown earlier, of which some are wounded; others start again from the
 seed. A state is kept with its image and its mutated code. P slots, B batch, T steps.
 """
 
@@ -60,25 +60,27 @@ class Pool:
 
 
 def draw(pool: Pool, run: "Run", batch: int, rate: float, errors_of: Callable[[Pool], Tensor]) -> tuple[Tensor, Pool]:
-    """A batch from the pool: its slots, and their content with the worst replaced by seeds and some wounded.
+    """A batch from the pool: its slots, and their content with some states replaced by seeds and some wounded.
 
-    Seeds are of images drawn like any batch, with mutations of the given rate.
+    Which are replaced is random, else the pool would fill with the images that are easy to keep. A seed is of an image
+    drawn like any batch; only where a state was lost, it is of the same image. Mutations are new, at the given rate.
     """
     settings, model, generator = run.experiment.train, run.model, run.generator
     slots = torch.randperm(len(pool.ages), generator=generator, device=generator.device)[:batch]
     part = pool.of(slots)
-    errors = errors_of(part).masked_fill(part.ages == 0, torch.inf)
-    order = errors.nan_to_num(torch.inf).argsort(descending=True, stable=True)
-    lost = int((~(errors < LOST)).sum())
-    fresh = max(lost, 1, round(settings.pool_fresh * batch))
-    seeds = Pool.empty(model, fresh, pool.grid)
-    seeds.images = run.draw(fresh)
-    mutation = model.draw_mutation(fresh, rate, generator)
+    lost = (part.ages > 0) & ~(errors_of(part) < LOST)
+    fresh = part.ages == 0
+    fresh[: max(1, round(settings.pool_fresh * batch))] = True  # slots come in random order
+    images = part.images.clone()
+    images[fresh] = run.draw(int(fresh.sum()))
+    count = int((fresh | lost).sum())
+    seeds = Pool.empty(model, count, pool.grid)
+    seeds.images = images[fresh | lost]
+    mutation = model.draw_mutation(count, rate, generator)
     if mutation is not None:
         seeds.mutations = mutation.to(torch.int8)
-    part.put(order[:fresh], seeds)
-    grown = order[fresh:][torch.randperm(batch - fresh, generator=generator, device=generator.device)]
-    wounded = grown[: round(settings.pool_damage * batch)]
+    part.put(fresh | lost, seeds)
+    wounded = (~(fresh | lost)).nonzero().flatten()[: round(settings.pool_damage * batch)]
     part.states[wounded] = random_damage(part.states[wounded], generator)
     return slots, part
 
