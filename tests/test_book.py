@@ -163,7 +163,7 @@ SMOKE = {
     "06_cifar10": ({"data_dir": "pictures", "sample": 2, "shown": 2}, "measured on 2 of 3 pictures"),
     "07_single_nca": ({"emoji": "🆒"}, "1 picture"),
     "08_beyond": ({"sample": 4, "shown": 3, "factor": 2}, "never seen"),
-    "09_regeneration": ({"pictures": "🆒", "kind": "half"}, "COOL_button"),
+    "09_regeneration": ({"kind": "half", "after": 2}, "T after damage"),
     "03_subsets": ({"subsets": "emos", "sample": 4, "shown": 2}, "shipped: emos"),
     "live": ({"first": "🆒", "mutation_rate": 0.25}, "COOL_button"),
     "performance": ({"grid": 16, "steps": 2, "batch": 1}, "bmm eager"),
