@@ -99,7 +99,7 @@ class TrainConfig:
     encoder_from: float = 0.0  # share of the training from which the encoder's convolutions learn; 1: never
     components: bool = False  # the embedding begins as principal components, not as random projections
     pool: int = 0  # grown states kept to train on, see `training.pool`; 0: all grows from the seed, as in the paper
-    pool_fresh: float = 0.25  # share of a batch from the pool that starts again from the seed
+    pool_fresh: float = 0.25  # share of a batch from the pool that starts again from the seed, at least one
     pool_damage: float = 0.0  # share of it that is wounded
     pool_steps: float = 1.25  # rollouts from the pool take T steps to this many times T
     replacement: bool = False  # draw every batch afresh; False: no image comes twice before all came once
@@ -118,6 +118,8 @@ class TrainConfig:
         for name in ("steps", "batch", "learning_rate", "clip"):
             if not 0 < getattr(self, name) < math.inf:
                 raise NcamError(f"{name} is {getattr(self, name)}: it must be above 0 and finite")
+        if self.pool_fresh + self.pool_damage > 1:
+            raise NcamError(f"pool_fresh {self.pool_fresh} and pool_damage {self.pool_damage}: together at most 1")
         if self.pool and not (self.pool >= self.largest_batch and self.pool_steps >= 1):
             raise NcamError(
                 f"pool {self.pool} and pool_steps {self.pool_steps}: a pool needs a whole batch of "

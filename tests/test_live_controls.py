@@ -1,5 +1,8 @@
 """Every control of the live panel, from a server and from a file, by mouse, touch and keyboard."""
 
+import html
+import json
+
 import pytest
 from reader import BLANK, BUILT, Reader, address, browser, difference, needs_page  # noqa: F401 -- fixtures
 
@@ -294,68 +297,59 @@ def test_those_who_want_no_motion_see_the_end(browser, place):  # noqa: F811
     opened.close()
 
 
-HEALS = BUILT / "_static" / "live" / "chars-dna-syn-regrow-manifold.bin"
-
-
 @pytest.fixture
-def healer(browser, place):  # noqa: F811
-    """The front page, with the model that was trained to heal."""
-    if not HEALS.exists():
-        pytest.skip("no model that heals is shipped")
-    opened = Reader(browser, place.replace("live.html", "intro.html"))
+def switcher(browser, place):  # noqa: F811
+    """The front page with two models to switch between. Both are the shipped one, the second as if trained to heal."""
+    front = BUILT / "book" / "intro.html"
+    text = front.read_text(encoding="utf-8")
+    escaped = text.split('data-props="')[1].split('"')[0]
+    properties = json.loads(html.unescape(escaped))
+    properties["regimes"].append({**properties["regimes"][0], "name": "regenerating"})
+    page = front.with_name("two-models.html")
+    page.write_text(text.replace(escaped, html.escape(json.dumps(properties))), encoding="utf-8")
+    opened = Reader(browser, place.replace("live.html", page.name))
     opened.page.wait_for_selector(".ncam .seedlings button")
     opened.grown()
     opened.regrow(lambda: opened.page.select_option(".ncam [name=regime]", "regenerating"))
     yield opened
+    page.unlink()
     assert not opened.errors
     opened.close()
 
 
-def test_what_was_trained_to_heal_heals(healer):
-    whole = healer.grown()
-    assert "Tap the picture to wound it" in healer.status()
-    healer.page.evaluate("document.querySelector('.ncam').dataset.state = ''")
-    healer.page.mouse.click(*middle(healer, ".ncam .picture"))
-    hurt = healer.picture()
-    healed = healer.grown()
-    assert "of the wound has healed" in healer.status()
-    assert int(healer.status().split("%")[0]) >= 80
-    assert difference(healed, whole) < 0.5 * difference(hurt, whole)
+def test_how_much_of_a_wound_has_healed_is_measured(switcher):
+    """This model does not heal: the line says so by the number, not by what the model is called."""
+    switcher.regrow(lambda: switcher.page.mouse.click(*middle(switcher, ".ncam .picture")))
+    assert switcher.status().startswith("0% of the wound has healed")
 
 
-def test_what_stays_lives_on_until_the_reader_stops_it(healer):
-    whole = healer.grown()
-    healer.slide("speed", 200)
-    healer.press("play")
-    healer.says("lives on")
-    healer.page.wait_for_function("Number(document.querySelector('.ncam').dataset.time) > 20 * 32", timeout=60_000)
-    healer.page.mouse.click(*middle(healer, ".ncam .picture"))
-    healer.page.wait_for_timeout(1000)
-    assert healer.trait("playing"), "a wound stopped it"
-    healer.press("play")
-    assert not healer.trait("playing")
-    assert difference(healer.picture(), whole) < 12  # of 255
+def test_what_stays_lives_on_until_the_reader_stops_it(switcher):
+    switcher.slide("speed", 200)
+    assert switcher.page.inner_text(".ncam [data-do=play]") == "Play"
+    switcher.press("play")
+    switcher.says("lives on")
+    switcher.page.wait_for_function("Number(document.querySelector('.ncam').dataset.time) > 100", timeout=60_000)
+    switcher.page.mouse.click(*middle(switcher, ".ncam .picture"))
+    switcher.page.wait_for_timeout(1000)
+    assert switcher.trait("playing"), "a wound stopped it"
+    switcher.press("play")
+    assert not switcher.trait("playing")
 
 
-def test_the_reader_switches_between_regimes(healer):
-    whole = healer.grown()
-    letters = healer.trait("code")
-    grown = healer.regrow(lambda: healer.page.select_option(".ncam [name=regime]", "growing"))
-    assert healer.trait("code") != letters  # another model, another DNA
-    assert difference(grown, whole) < 40  # of 255: the same emoji, more sharply
-    healer.regrow(lambda: healer.page.mouse.click(*middle(healer, ".ncam .picture")))
-    assert "does not heal" in healer.status()
-    healer.press("link")
-    link = healer.page.input_value(".ncam dialog textarea")
-    assert "regime" not in link  # as the page begins
-    healer.page.keyboard.press("Escape")
-    back = healer.regrow(lambda: healer.page.select_option(".ncam [name=regime]", "regenerating"))
-    assert back == whole
-    assert healer.trait("code") == letters
-    healer.press("link")
-    assert "regime=regenerating" in healer.page.input_value(".ncam dialog textarea")
-    healer.page.keyboard.press("Escape")
-    healer.regrow(lambda: healer.page.evaluate("link => { location.hash = new URL(link).hash; }", link))
-    assert healer.page.input_value(".ncam [name=regime]") == "growing"
-    healer.page.evaluate("location.hash = 'regime=immortal'")
-    healer.says("There is no model “immortal” on this page")
+def test_the_reader_switches_between_models(switcher):
+    switcher.regrow(lambda: switcher.page.mouse.click(*middle(switcher, ".ncam .picture")))
+    switcher.press("link")
+    link = switcher.page.input_value(".ncam dialog textarea")
+    assert "regime=regenerating" in link
+    switcher.page.keyboard.press("Escape")
+    switcher.regrow(lambda: switcher.page.select_option(".ncam [name=regime]", "growing"))
+    switcher.regrow(lambda: switcher.page.mouse.click(*middle(switcher, ".ncam .picture")))
+    assert "does not heal" in switcher.status()
+    assert "“Trained to”" in switcher.status()
+    switcher.press("link")
+    assert "regime" not in switcher.page.input_value(".ncam dialog textarea")  # as the page begins
+    switcher.page.keyboard.press("Escape")
+    switcher.regrow(lambda: switcher.page.evaluate("link => { location.hash = new URL(link).hash; }", link))
+    assert switcher.page.input_value(".ncam [name=regime]") == "regenerating"
+    switcher.page.evaluate("location.hash = 'regime=immortal'")
+    switcher.says("There is no model “immortal” on this page")

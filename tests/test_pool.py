@@ -74,7 +74,7 @@ def test_a_state_of_the_pool_is_what_its_image_and_code_grow_in_its_age(tmp_path
 
 
 def test_some_start_again_and_only_what_has_grown_is_wounded(images):
-    settings = {"pool": 8, "pool_damage": 1.0, "pool_fresh": 0.25}
+    settings = {"pool": 8, "pool_damage": 0.75, "pool_fresh": 0.25}
     run = prepare(tiny(1, None, **settings), images, CPU)
     pool = Pool.empty(run.model, 8, 16)
     _, first = pooling.draw(pool, run, 8, 0.5, lambda part: torch.zeros(len(part.ages)))
@@ -128,7 +128,7 @@ def test_what_never_changes_stays_and_does_not_heal(images, code):
 
 def test_the_command_prints_what_it_measured(tmp_path, images, monkeypatch):
     run = train(tiny(2, {"steps": 3}), images, tmp_path, CPU, quiet=True)
-    monkeypatch.setattr("ncamlib.cli.persistence.images_of", lambda *_: images)
+    monkeypatch.setattr("ncamlib.cli.persistence.images_of", lambda *_, **__: images)
     said = CliRunner().invoke(app, ["persistence", str(tmp_path / "model.safetensors")])
     assert said.exit_code == 0, said.output
     assert "mutated codes" in said.output
@@ -179,3 +179,13 @@ def test_the_pool_does_not_fill_with_what_is_easy_to_keep(images):
     counts = torch.bincount(pool.images, minlength=12)
     assert counts.min() > 0
     assert abs(counts[:6].sum().item() - 24) < 15
+
+
+def test_what_a_pool_cannot_be_used_for_is_said(images):
+    with pytest.raises(NcamError, match="nothing grows that a pool could keep"):
+        check_ranks(Ranks(), tiny(pool=8, model={"decoder": "conv"}), images, None)
+    with pytest.raises(NcamError, match="together at most 1"):
+        tiny(pool=8, pool_fresh=0.5, pool_damage=0.6)
+    model = build(tiny().model)
+    with pytest.raises(NcamError, match="they must begin with 1 and 2"):
+        persistence.measure_persistence(model, images, {"experiment": {"name": "x"}}, times=(1, 3))

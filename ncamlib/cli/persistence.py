@@ -1,12 +1,12 @@
 """`ncam persistence`: whether grown pictures stay as they are, and whether they heal."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from ncamlib.cli.evaluate import images_of
 from ncamlib.cli.options import Backend, DataDir, Device, choose_backend
+from ncamlib.errors import NcamError
 from ncamlib.machine import pick_device
 from ncamlib.model import checkpoint
 from ncamlib.results import persistence as measures
@@ -19,13 +19,15 @@ def persistence(
     backend: Backend = "auto",
     data_dir: DataDir = None,
 ) -> None:
-    """Measure trained models after their T steps: the error at 2 to 20 T, and after damage."""
+    """Measure trained models over time: the error at 1 to 20 T, and after damage."""
     torch_device = pick_device(device)
     choose_backend(backend, torch_device)
     for target in targets:
         model, header = checkpoint.load_model(target, torch_device)
         file = checkpoint.checkpoint_path(target)
-        images = images_of(header, model.config, file.name, data_dir and Path(data_dir), False)
+        images = images_of(header, model.config, file.name, data_dir, skip_broken=False)
+        if record and (images.digest != header["data_digest"] or checkpoint.checkpoint_path(file.stem) != file):
+            raise NcamError("only a shipped checkpoint can be recorded, on the images that it was trained on")
         for codes in measures.codes_of(model):
             row = measures.measure_persistence(model, images, header, codes)
             if record:

@@ -28,7 +28,10 @@ export class PlainKernel {
     return this.states[0].byteOffset;
   }
 
-  /** One step; a cell fires if its random word is below `limit`. `wrap`: whether the grid wraps round; `norm`: whether maps are normalised. */
+  /**
+   * One step; a cell fires if its random word is below `limit`. `wrap`: whether the grid wraps round; `norm`: whether
+   * maps are normalised.
+   */
   step(leak, seed, limit, time, wrap, norm) {
     const [before, after] = this.states;
     if (wrap) this.wrapRound(before);

@@ -14,26 +14,32 @@ export function loadManifold(panel) {
 
 async function load(panel) {
   const line = panel.find('.load');
+  const { regime } = panel;
+  const current = () => regime === panel.regime; // else another is loaded by now
   const progress = (share) => {
     line.textContent = `Loading the decoder and the DNA of all emoji: ${Math.round(100 * share)}%`;
   };
   line.hidden = false;
   progress(0);
   try {
-    const { regime } = panel;
     const buffer = await loadFile(panel, 'manifold', progress);
-    if (regime !== panel.regime) return false; // another is loaded by now
+    if (!current()) return false;
     const { header, letters, sprite } = await panel.ask({ type: 'manifold', buffer }, [buffer]);
+    if (!current()) return false;
     panel.manifold = { header, letters, sprite: URL.createObjectURL(new Blob([sprite], { type: 'image/webp' })) };
     panel.opened();
     return true;
   } catch (error) {
-    panel.warn(error.message);
-    panel.loading = null;
+    if (current()) {
+      panel.warn(error.message);
+      panel.loading = null;
+    }
     return false;
   } finally {
-    line.hidden = true;
-    line.textContent = '';
+    if (current()) {
+      line.hidden = true;
+      line.textContent = '';
+    }
   }
 }
 
@@ -62,8 +68,16 @@ function fromKernel(model, file, regime) {
   });
 }
 
+let scripts = Promise.resolve(); // one at a time, since all call the same function
+
 /** A page that was opened as a file may load nothing but scripts: the same file, written as one. */
 function fromScript(url) {
+  const mine = scripts.then(() => runScript(url));
+  scripts = mine.catch(() => {});
+  return mine;
+}
+
+function runScript(url) {
   const script = document.createElement('script');
   return new Promise((resolve, reject) => {
     globalThis.ncamFile = async (sha256, text) => {

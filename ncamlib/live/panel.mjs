@@ -29,7 +29,7 @@ export class Panel {
     this.root = root;
     this.worker = worker;
     this.seedlings = model.get('seedlings');
-    this.initial = { fire_rate: model.get('fire_rate') };
+    this.initial = { fire_rate: model.get('fire_rate'), regime: this.regime.name };
     this.listeners = {};
     worker.onmessage = ({ data }) => {
       for (const react of this.listeners[data.type] ?? []) react(data);

@@ -11,7 +11,7 @@ export function linkOf(panel) {
   const { model, partner } = panel;
   const link = new URL(location.href.split('#')[0]);
   const asked = new URLSearchParams({ emoji: panel.chosen?.emoji ?? model.get('emoji') });
-  if (!panel.early) asked.set('regime', panel.regime.name);
+  if (panel.regime.name !== panel.initial.regime) asked.set('regime', panel.regime.name);
   if (partner) asked.set('partner', partner.emoji);
   if (panel.rate > 0) asked.set('mutation', panel.rate);
   if (model.get('fire_rate') !== panel.initial.fire_rate) asked.set('fire', model.get('fire_rate'));

@@ -65,7 +65,9 @@ export const STYLE = `
 
 .ncam .thumbs { display: flex; flex-wrap: wrap; gap: 3px; }
 .ncam .thumbs button, .ncam .parents [data-slot] { padding: 3px; }
-.ncam .thumb { display: block; width: 38px; height: 38px; background: #fff center / contain no-repeat; border-radius: 3px; }
+.ncam .thumb {
+  display: block; width: 38px; height: 38px; background: #fff center / contain no-repeat; border-radius: 3px;
+}
 .ncam .all .thumb { width: 30px; height: 30px; }
 .ncam .all, .ncam .groups { max-height: 230px; overflow: auto; margin: .3rem 0; padding: 3px; }
 .ncam .groups { display: grid; gap: 4px; }

@@ -26,6 +26,7 @@ async function readPicture(file, side) {
 export async function upload(panel, file) {
   if (!(await loadManifold(panel))) return;
   const { size } = panel.manifold.header;
+  const { regime } = panel;
   let image;
   try {
     image = await readPicture(file, size);
@@ -38,6 +39,7 @@ export async function upload(panel, file) {
     panel.encoder ??= loadEncoder(panel);
     await panel.encoder;
     const { letters } = await panel.ask({ type: 'encode', image, side: size });
+    if (regime !== panel.regime) return; // another model grows by now
     choose(panel, { emoji: '', name: 'your picture', letters, picture: URL.createObjectURL(file) });
   } catch (error) {
     panel.encoder = null;

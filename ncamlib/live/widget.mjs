@@ -99,7 +99,10 @@ const INPUTS = {
   zoom(panel, input) {
     zoom(panel, Number(input.value));
   },
-  endless: goOn,
+  endless(panel) {
+    panel.endless = false; // the box decides
+    goOn(panel);
+  },
 };
 
 /** What a change of a trait does, from the panel, a link or Python. */

@@ -88,6 +88,8 @@ class LiveManifold(anywidget.AnyWidget):
             self._models[regimes[-1]["name"]] = about
         if len(self._models) < len(regimes) or len({header["data_digest"] for header in headers}) > 1:
             raise NcamError("the reader can switch between models of the same images, each trained in another regime")
+        if len({(one.model.config.fire_rate, one.model.config.steps) for one in self._models.values()}) > 1:
+            raise NcamError("the reader can switch between models with the same fire rate and steps only")
         self._first_model = next(iter(self._models.values()))
         config = self._first_model.model.config
         self._images = data.load(

@@ -23,7 +23,7 @@ const tick = new MessageChannel(); // a timer that does not wait
 
 function useGrid(side) {
   if (life.automaton?.side === side) return;
-  wounds.before = null;
+  forgetWounds();
   life.automaton = new Automaton(life.module, side);
   if (life.weights) life.automaton.weights = life.weights;
 }
@@ -32,6 +32,11 @@ function useWeights(weights, rule) {
   life.rule = rule;
   life.weights = weights;
   life.automaton.weights = weights;
+}
+
+function forgetWounds() {
+  wounds.before = null;
+  wounds.most = 0;
 }
 
 /** The sum of squared differences. */
@@ -44,8 +49,7 @@ function distance(one, two) {
  */
 function leftOfWounds() {
   const { before, most } = wounds;
-  wounds.before = null;
-  wounds.most = 0;
+  forgetWounds();
   return before && most > 0 ? distance(life.automaton.colours, before) / most : null;
 }
 
@@ -146,7 +150,7 @@ const handlers = {
     }
   },
   restart() {
-    wounds.before = null;
+    forgetWounds();
     life.automaton.seed();
   },
   clear() {

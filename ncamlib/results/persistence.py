@@ -42,7 +42,7 @@ class Healing:
 
 @dataclass(frozen=True)
 class Persistence:
-    """One model's errors over time and after damage, with the provenance of its checkpoint."""
+    """One model's errors over time and after damage: which training it is of, and where it was measured."""
 
     experiment: str
     codes: str  # "clean"; "mutated": half of the letters replaced; "children": every gene from either of two images
@@ -99,7 +99,9 @@ def _codes(model: Growing, pixels: Tensor, codes: str, generator: torch.Generato
         return model.weights(pixels)
     code = model.encode(pixels)
     if codes == CHILDREN:
-        choice = torch.rand(code.shape[:2], generator=generator) < 0.5  # every gene from either parent
+        choice = (torch.rand(code.shape[:2], generator=generator) < 0.5).to(
+            code.device
+        )  # every gene from either parent
         other = code[torch.randperm(len(code), generator=generator)]
         code = torch.where(choice.view(*choice.shape, *(1,) * (code.ndim - 2)), code, other)
     elif codes == MUTATED:
@@ -114,11 +116,14 @@ def measure_persistence(
     """Errors at multiples of T and 1 T after damage at T, over all images. NcamError for a model that does not grow."""
     if not isinstance(model, Growing):
         raise NcamError(f"'{header['experiment']['name']}' does not grow: it has no steps after its last one")
+    if tuple(times[:2]) != TIMES[:2]:
+        raise NcamError(f"times are {times}: they must begin with 1 and 2")
     images.require(model.config.image_channels, model.config.image_size, "the model")
     generator = torch.Generator().manual_seed(0)
     pixels = images.pixels.repeat(-(-GROWN // len(images)), 1, 1, 1)
     parts = [
-        _live(model, _codes(model, part, codes, generator), part, times, generator) for part in pixels.split(BATCH)
+        _live(model, _codes(model, part, codes, generator), part, times, generator)
+        for part in pixels.to(model.device).split(BATCH)
     ]
     errors, after, differences = (torch.cat([getattr(p, name) for p in parts], 1) for name in _Grown.__annotations__)
     known = codes != CHILDREN

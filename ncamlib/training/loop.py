@@ -135,9 +135,10 @@ def pool_loss(feed: Feed, stage: Stage, rate: float) -> Tensor:
     state = model.grow(weights, steps, fire, stage.grid, leak_scale=feed.leak_scale, state=part.states)
     after = replace(part, states=state, ages=part.ages + steps)
     run.pool.put(slots, replace(after, states=state.detach()))
-    # A state that was lost on the way teaches nothing: its gradient would drown the others'.
+    # The gradient of a state that was lost on the way would drown the others'.
     losses = errors(after)
-    return losses.where(losses.detach() < pooling.LOST, 0).mean() if (losses < pooling.LOST).any() else losses.mean()
+    kept = losses < pooling.LOST
+    return losses[kept].mean() if kept.any() else losses.mean()
 
 
 def train_step(feed: Feed, progress: float) -> float:
@@ -174,6 +175,8 @@ def average(run: Run) -> None:
 def check_ranks(group: Ranks, experiment: Experiment, images: Images, time_budget: float | None) -> None:
     """NcamError unless all processes were started for the same training, and the batch can be divided among them."""
     group.divide(experiment.train.batch)
+    if experiment.train.pool and experiment.model.decoder == "conv":
+        raise NcamError(f"'{experiment.name}' has a convolutional decoder: nothing grows that a pool could keep")
     if experiment.train.pool and group.world > 1:
         raise NcamError(f"'{experiment.name}' trains on a pool of states, which one process keeps: start it alone")
     facts = {"settings": to_dict(experiment), "images": images.digest, "time budget": time_budget, "commit": commit()}

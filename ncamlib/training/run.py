@@ -149,7 +149,7 @@ class Run:
             checkpoint.load_state(self.average, part("average.") or part("model."), path)
         pool = part("pool.")
         if pool and settings["train"].get("pool") == self.experiment.train.pool:
-            self.pool = Pool(**pool)
+            self.pool = Pool(**{name: tensor.to(self.model.device) for name, tensor in pool.items()})
         state = self.optimiser.state_dict()
         moments = part("optimiser.")
         for i, (name, parameter) in enumerate(self.model.named_parameters()):
