@@ -347,7 +347,8 @@ def test_the_reader_switches_between_models(switcher):
     assert "does not heal" in switcher.status()
     assert "“Trained to”" in switcher.status()
     switcher.press("link")
-    assert "regime" not in switcher.page.input_value(".ncam dialog textarea")  # as the page begins
+    # As the page begins. The link is shown when it has been copied.
+    switcher.page.wait_for_function("!document.querySelector('.ncam dialog textarea').value.includes('regime')")
     switcher.page.keyboard.press("Escape")
     switcher.regrow(lambda: switcher.page.evaluate("link => { location.hash = new URL(link).hash; }", link))
     assert switcher.page.input_value(".ncam [name=regime]") == "regenerating"

@@ -196,12 +196,12 @@ async function begin(panel, playing) {
     panel.refuse(model.get('complaint'));
     return;
   }
+  const turn = ++panel.turn;
   const regime = model.get('regime');
   if (regime && panel.regime.name !== regime) {
     panel.refuse(`There is no model “${regime.slice(0, 40)}” on this page. Choose an emoji to grow.`);
     return;
   }
-  const turn = ++panel.turn;
   const keys = [wanted || panel.seedlings[0].emoji, ...(partner ? [partner] : [])];
   if (!keys.every((key) => lookUp(panel, key)) && !panel.manifold) {
     panel.wait();
