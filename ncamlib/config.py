@@ -16,6 +16,8 @@ from ncamlib.errors import NcamError, choice
 SIZES = {"image_size": (1, 1024), "embedding": (1, 65_536), "letters": (1, 1024), "alphabet": (1, 64)}
 SIZES |= {"filters": (1, 1024), "channels": (1, 1024), "hidden": (1, 65_536), "steps": (1, 100_000)}
 SIZES |= {"encoder_fcbs": (0, 64), "predictor_fcbs": (0, 64)}
+LEAKS = ("learned", "fixed", "none")
+NORMS = ("none", "all", "sobel")  # in the order of the kernels' numbers for them
 
 
 @dataclass(frozen=True)
@@ -36,8 +38,8 @@ class ModelConfig:
     slices: bool = True  # the three extra means of section 3.1
     channels: int = 16  # of the automaton's state, visible ones first
     hidden: int = 128  # of the automaton's update; open
-    leak: bool = True  # leak factors; False fixes them all at 1
-    norm: bool = True  # instance norm of the perceived maps
+    leak: str = "learned"  # leak factors, small at first; "fixed": they stay as they begin; "none": all are 1
+    norm: str = "all"  # which of the perceived maps are normalised: all, those of the Sobel filters, none; open
     wrap: bool = True  # the grid wraps round, like a torus; False: zeros lie beyond its edge; open
     fire_rate: float = 0.5  # 0.5: stochastic update (STO); 1: synchronous (SYN)
     steps: int = 48  # of the automaton; open
@@ -46,6 +48,8 @@ class ModelConfig:
     def __post_init__(self) -> None:
         choice("decoder", self.decoder, ("nca", "conv"))
         choice("code", self.code, ("ce", "dna", "single"))
+        choice("leak", self.leak, LEAKS)
+        choice("norm", self.norm, NORMS)
         if self.image_channels not in (3, 4):
             raise NcamError(f"image_channels is {self.image_channels}: it must be 3 (RGB) or 4 (RGBA)")
         if self.channels <= self.image_channels:

@@ -104,7 +104,7 @@ def _alive(damage: float, per_cell: float, **settings: Any) -> dict[str, Any]:
     a wound changes what every cell perceives.
     """
     stages = _stages(per_cell, 64, POOL_GRIDS)
-    return {"train": {"pool": 256, "pool_damage": damage, "stages": stages, **settings}, "norm": False}
+    return {"train": {"pool": 256, "pool_damage": damage, "stages": stages, **settings}, "norm": "none"}
 
 
 def _registry() -> list[Experiment]:
@@ -121,8 +121,8 @@ def _registry() -> list[Experiment]:
         _row(FIG6, "Emos", 0.01799, "emos", "dna", "sto"),
         _row(FIG6, "Heads", 0.02439, "heads", "dna", "sto"),
         _row(FIG6, "Variety", 0.05035, "variety", "dna", "sto", ships_encoder=True),
-        _row(ABLATION, "no leak factor", 0.0597, "variety", "dna", "sto", "noleak", ships_encoder=True, leak=False),
-        _row(ABLATION, "no normalisation", 0.0627, "variety", "dna", "sto", "nonorm", ships_encoder=True, norm=False),
+        _row(ABLATION, "no leak factor", 0.0597, "variety", "dna", "sto", "noleak", ships_encoder=True, leak="none"),
+        _row(ABLATION, "no normalisation", 0.0627, "variety", "dna", "sto", "nonorm", ships_encoder=True, norm="none"),
         _row(ABLATION, "no slices", 0.0670, "variety", "dna", "sto", "noslices", ships_encoder=True, slices=False),
         _row(CIFAR, "CE-SYN", 0.00717, "cifar10", "ce", "syn", share=2, **CIFAR_MODEL),
         _row(CIFAR, "DNA-SYN", 0.00720, "cifar10", "dna", "syn", share=2, **CIFAR_MODEL),
@@ -133,7 +133,7 @@ def _registry() -> list[Experiment]:
         _row(OURS, "convolutional decoder", None, "full", "dna", "conv", share=3, decoder="conv"),
         _row(OURS, "any mutation rate", None, "full", "dna", "syn", "robust", share=3, train=ANY_RATE),
         _row(OURS, "any mutation rate", None, "full", "dna", "sto", "robust", share=3, train=ANY_RATE),
-        _row(REGIMES, "growing", None, "chars", "dna", "syn", "nonorm", norm=False),
+        _row(REGIMES, "growing", None, "chars", "dna", "syn", "nonorm", norm="none"),
         _row(REGIMES, "persistent", None, "chars", "dna", "syn", "persist", **_alive(0.0, 0.5)),
         _row(REGIMES, "regenerating", None, "chars", "dna", "syn", "regrow", **_alive(0.4, 0.5)),
         _row(

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from ncamlib.config import NORMS
 from ncamlib.errors import NcamError, SlowRollouts
 from ncamlib.kernels import Fire, Weights, cpu, perceive, reference, rollout, select_backend, step, triton
 
@@ -48,7 +49,7 @@ def case(batch, channels, hidden, height, width, steps, fire_rate=0.5, seed=0):
 
 
 def values_and_gradients(
-    backend, state, weights, leak, steps, masks, norm=True, wrap=False, dtype=torch.float32, of_state=True
+    backend, state, weights, leak, steps, masks, norm="all", wrap=False, dtype=torch.float32, of_state=True
 ) -> list[Tensor]:
     """The grown state, and its gradients by state (unless told otherwise), weights and leak factor."""
     device = DEVICE[backend]
@@ -67,14 +68,13 @@ def nearest_kink(state, weights, leak, steps, masks, norm, wrap) -> float:
     state, leak = state.double(), leak.double()
     weights = Weights(*(w.double() for w in weights))
     for t in range(steps):
-        maps = perceive(state, wrap).flatten(2)
-        maps = reference.normalise(maps) if norm else maps
+        maps = reference.normalise(perceive(state, wrap).flatten(2), norm)
         nearest = min(nearest, torch.baddbmm(weights.b1.unsqueeze(2), weights.w1, maps).abs().min().item())
         state = step(state, weights, leak, None if masks is None else masks[t], norm, wrap)
     return nearest
 
 
-def assert_parity(backend, arguments, norm=True, tolerance=1e-5, wrap=False, of_state=True):
+def assert_parity(backend, arguments, norm="all", tolerance=1e-5, wrap=False, of_state=True):
     state, weights, leak, steps, masks = arguments
     exact = values_and_gradients("reference", *arguments, norm, wrap, torch.float64, of_state)
     native = values_and_gradients(backend, *arguments, norm, wrap, of_state=of_state)
@@ -95,7 +95,7 @@ def assert_parity(backend, arguments, norm=True, tolerance=1e-5, wrap=False, of_
 @fast
 @pytest.mark.parametrize("fire_rate", [0.5, 1])
 @pytest.mark.parametrize("wrap", [True, False], ids=["wrapped", "zeros"])
-@pytest.mark.parametrize("norm", [True, False])
+@pytest.mark.parametrize("norm", NORMS)
 @pytest.mark.parametrize(
     "shape", [(1, 16, 128, 64, 64, 3), (3, 16, 128, 20, 13, 6), (2, 32, 128, 16, 16, 2), (2, 12, 50, 9, 16, 3)]
 )
@@ -135,7 +135,7 @@ def test_agrees_for_any_shape(backend, batch, channels, hidden, height, width, s
     radius=st.integers(0, 4),
     off=st.tuples(st.integers(-3, 3), st.integers(-3, 3)),
     background=st.sampled_from([0.0, 0.3]),
-    norm=st.booleans(),
+    norm=st.sampled_from(NORMS),
     seed=st.integers(0, 9),
 )
 def test_the_light_cone_changes_nothing(height, width, steps, radius, off, background, norm, seed):

@@ -71,7 +71,9 @@ def test_letters_are_the_same_for_a_seed(trained, file, rate):
 @pytest.mark.parametrize("kernel", [build.BINARY, "-"], ids=["wasm", "plain"])
 @pytest.mark.parametrize(("fire_rate", "side"), [(1.0, 64), (0.5, 64), (1.0, 40)])
 @pytest.mark.parametrize(
-    ("wrap", "norm"), [(True, True), (False, True), (True, False)], ids=["wrapped", "zeros", "raw"]
+    ("wrap", "norm"),
+    [(True, "all"), (False, "all"), (True, "none"), (True, "sobel")],
+    ids=["wrapped", "zeros", "raw", "gradients"],
 )
 def test_growth_agrees_with_the_library(trained, tmp_path, wrap, norm, fire_rate, side, kernel):
     model, images = trained

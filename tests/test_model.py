@@ -1,6 +1,7 @@
 """The parts of the auto-encoder and the whole: shapes, properties, every switch of the paper."""
 
 import dataclasses
+import math
 
 import pytest
 import torch
@@ -36,8 +37,10 @@ def images():
         {"code": "single"},
         {"fire_rate": 1.0},
         {"channels": 32},
-        {"leak": False},
-        {"norm": False},
+        {"leak": "fixed"},
+        {"leak": "none"},
+        {"norm": "sobel"},
+        {"norm": "none"},
         {"slices": False},
         {"embedding": 12},
         {"letters": 4, "alphabet": 2},
@@ -54,7 +57,7 @@ def test_every_switch_runs_forward_and_backward(changes, images):
     for name, parameter in model.named_parameters():
         assert parameter.grad is not None, name
         assert parameter.grad.isfinite().all(), name
-    assert any("leak" in name for name, _ in model.named_parameters()) == config.leak
+    assert any("leak" in name for name, _ in model.named_parameters()) == (config.leak == "learned")
 
 
 def test_rgb_images():
@@ -117,8 +120,16 @@ def test_leak_factor_starts_at_a_tenth_and_stays_in_its_range():
         assert leak().item() == pytest.approx(1e3)
         leak.log.fill_(-100)
         assert leak().item() == pytest.approx(1e-3)
-    assert Leak(learnable=False)().item() == 1
-    assert not list(Leak(learnable=False).parameters())
+    assert Leak("none")().item() == 1
+    assert not list(Leak("none").parameters())
+
+
+def test_a_fixed_leak_factor_is_saved_but_not_learned():
+    leak, other = Leak("fixed"), Leak("fixed")
+    assert not list(leak.parameters())
+    leak.log.fill_(-1)  # as where the first grid is smaller
+    other.load_state_dict(leak.state_dict())
+    assert other().item() == leak().item() == pytest.approx(math.exp(-1))
 
 
 def test_slice_means():

@@ -11,6 +11,7 @@ import warnings
 import torch
 from torch import Tensor
 
+from ncamlib.config import NORMS
 from ncamlib.errors import NcamError, SlowRollouts, choice
 from ncamlib.kernels import cpu, reference, triton
 from ncamlib.kernels.fire import Fire
@@ -91,16 +92,17 @@ def rollout(
     leak: Tensor,
     steps: int,
     masks: Tensor | Fire | None = None,
-    norm: bool = True,
+    norm: str = "all",
     wrap: bool = False,
     backend: str | None = None,
 ) -> Tensor:
     """`steps` steps of one automaton per sample; differentiable in state, weights and leak factor.
 
     state (B, C, H, W); leak: scalar tensor; masks: which cells fire, (T, B, 1, H, W) bool or a `Fire`
-    rule, None where all do; wrap: whether the grid wraps round, else zeros lie beyond its edge
-    -> (B, C, H, W). NcamError for arguments that do not fit together.
+    rule, None where all do; norm: which perceived maps are normalised, "all", "sobel" or "none"; wrap: whether the
+    grid wraps round, else zeros lie beyond its edge -> (B, C, H, W). NcamError for arguments that do not fit together.
     """
     check(state, weights, leak, steps, masks)
+    choice("norm", norm, NORMS)
     module = {"reference": reference, "cpu": cpu, "triton": triton}[select_backend(state, steps, backend)]
     return module.rollout(state, weights, leak, steps, masks, norm, wrap)

@@ -22,6 +22,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ncamlib.config import NORMS
 from ncamlib.errors import NcamError
 from ncamlib.kernels.fire import Fire
 from ncamlib.kernels.padding import CHANNELS, obstacle, pad
@@ -169,7 +170,7 @@ class _Rollout(torch.autograd.Function):
     @staticmethod
     def forward(ctx, state, w1, b1, w2, b2, leak, steps, masks, norm, edge, save):
         batch, channels, height, width = state.shape
-        shape = (ctypes.c_int * 7)(steps, batch, height, width, w1.shape[1], int(norm), edge)
+        shape = (ctypes.c_int * 7)(steps, batch, height, width, w1.shape[1], NORMS.index(norm), edge)
         states = state.new_empty(steps if save else min(steps, 2), batch, height + 2, width + 2, channels)
         result = torch.empty_like(states[0])
         states[0] = _to_cells(state)
@@ -210,7 +211,7 @@ def rollout(
     leak: Tensor,
     steps: int,
     masks: Tensor | Fire | None,
-    norm: bool = True,
+    norm: str = "all",
     wrap: bool = False,
     cone: bool = True,
 ) -> Tensor:

@@ -37,23 +37,29 @@ def perceive(state: Tensor, wrap: bool = False) -> Tensor:
     return torch.cat([state, sobel_x, sobel_y], 1)
 
 
-def normalise(maps: Tensor) -> Tensor:
-    """Instance norm: zero mean, unit (biased) variance per sample and map. (B, P, N) -> (B, P, N)."""
-    variance, mean = torch.var_mean(maps, dim=2, keepdim=True, correction=0)
-    return (maps - mean) * torch.rsqrt(variance + EPS)
+def normalise(maps: Tensor, norm: str = "all") -> Tensor:
+    """Instance norm: zero mean, unit (biased) variance per sample and map. (B, P, N) -> (B, P, N).
+
+    norm: of "all" maps, of those of the two "sobel" filters, or of "none".
+    """
+    if norm == "none":
+        return maps
+    state, gradients = maps.split([maps.shape[1] // 3, maps.shape[1] // 3 * 2], 1)
+    taken = maps if norm == "all" else gradients
+    variance, mean = torch.var_mean(taken, dim=2, keepdim=True, correction=0)
+    normal = (taken - mean) * torch.rsqrt(variance + EPS)
+    return normal if norm == "all" else torch.cat([state, normal], 1)
 
 
 def step(
-    state: Tensor, weights: Weights, leak: Tensor, mask: Tensor | None, norm: bool = True, wrap: bool = False
+    state: Tensor, weights: Weights, leak: Tensor, mask: Tensor | None, norm: str = "all", wrap: bool = False
 ) -> Tensor:
     """One update of every cell that fires. Pure: nothing is drawn and nothing changed in place.
 
-    state (B, C, H, W); leak: scalar tensor; mask: (B, 1, H, W) bool or None (all cells fire); wrap: whether the
-    grid is a torus -> the next state (B, C, H, W).
+    state (B, C, H, W); leak: scalar tensor; mask: (B, 1, H, W) bool or None (all cells fire); norm: which maps are
+    normalised; wrap: whether the grid is a torus -> the next state (B, C, H, W).
     """
-    maps = perceive(state, wrap).flatten(2)  # (B, P, H*W)
-    if norm:
-        maps = normalise(maps)
+    maps = normalise(perceive(state, wrap).flatten(2), norm)  # (B, P, H*W)
     hidden = torch.relu(torch.baddbmm(weights.b1.unsqueeze(2), weights.w1, maps))  # (B, K, H*W)
     update = torch.baddbmm(weights.b2.unsqueeze(2), weights.w2, hidden).view_as(state)
     if mask is not None:
@@ -67,7 +73,7 @@ def rollout(
     leak: Tensor,
     steps: int,
     masks: Tensor | Fire | None,
-    norm: bool = True,
+    norm: str = "all",
     wrap: bool = False,
 ) -> Tensor:
     """`steps` steps from `state`; masks (T, B, 1, H, W) bool, a rule, or None. -> (B, C, H, W)."""

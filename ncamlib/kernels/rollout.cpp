@@ -44,6 +44,7 @@ constexpr int LANES = 4, ACCUMULATORS = 12, MAX_VECTORS = 2;
 constexpr int TILE = 48;  // cells per tile: a multiple of every row count below
 constexpr int PANEL = 64;  // hidden units per panel; the hidden layer is a multiple of it
 constexpr float EPS = 1e-5f;
+constexpr int SOBEL = 2;  // see Shape
 
 typedef float Vec __attribute__((vector_size(4 * LANES)));
 typedef float VecU __attribute__((vector_size(4 * LANES), aligned(4)));
@@ -119,6 +120,7 @@ struct Array {  // aligned, zero at first, owned
 };
 typedef Array<float> Buffer;
 
+// norm: 0, of no map; 1, of all; 2, of those of the Sobel filters.
 // edge: 0, zeros lie beyond it; 1, the grid wraps round; 2, it does, and the light cone may be used.
 struct Shape { int steps, batch, height, width, hidden, norm, edge; };
 
@@ -280,6 +282,8 @@ struct Kernel {
             mean[c] = static_cast<float>(m[c]);
             scale[c] = static_cast<float>(1 / __builtin_sqrt((m2[c] > 0 ? m2[c] : 0) / cells + EPS));
         }
+        if (s.norm == SOBEL)
+            for (int c = 0; c < C; c++) mean[c] = 0, scale[c] = 1;
     }
 
     // The sample's mask at step t, null where all cells fire.
@@ -501,6 +505,8 @@ struct Kernel {
             const Vec inverse = splat(1.0f / f.cells);
             for (Vec& v : sum) v *= inverse;
             for (Vec& v : product) v *= inverse;
+            if (f.s.norm == SOBEL)
+                for (int c = 0; c < C; c += LANES) sum[c / LANES] = product[c / LANES] = Vec{};
             const auto cell = [&](size_t i, Vec n) {
                 float* d = dp + i * P;
                 f.perceive(x + i * C, [&](int c, Vec v) {

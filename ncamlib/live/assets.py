@@ -32,7 +32,7 @@ THUMBNAIL, COLUMNS = 32, 32  # side of a thumbnail in pixels, thumbnails in a ro
 SMALL = 24  # side of a thumbnail in sheets of more than 500
 DECODER, ENCODER = ("code.from_", "predictor."), ("code.to_", "encoder.")  # parts of a model's state
 STANDARD = {"code": "dna", "decoder": "nca", "channels": 16, "hidden": 128, "letters": 16, "alphabet": 4}
-STANDARD |= {"leak": True, "image_channels": 4, "slices": True}
+STANDARD |= {"leak": "learned", "image_channels": 4, "slices": True}
 
 
 def pack_letters(letters: Tensor) -> Tensor:
@@ -62,8 +62,8 @@ def pack_encoder(model: NCAM) -> bytes:
     return save(_part(model, ENCODER), {"ncam": "{}"})
 
 
-def rule(model: NCAM) -> dict[str, float | bool]:
-    """What a step needs beside the weights: leak factor, whether the grid wraps round, whether perceived maps are
+def rule(model: NCAM) -> dict[str, float | bool | str]:
+    """What a step needs beside the weights: leak factor, whether the grid wraps round, which perceived maps are
     normalised, and the grid it was made for.
     """
     config = model.config

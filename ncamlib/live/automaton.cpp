@@ -63,7 +63,7 @@ EXPORT(weights) float* weights_at() { return weights; }  // [w1 | b1 | w2 | b2],
 EXPORT(state) float* state_at() { return states[0]; }
 
 // One step; a cell fires if its word of the generator in fire.py is below `limit`, all if that is 2^32 - 1.
-// wrap: whether the grid wraps round, else zeros lie beyond its edge; norm: whether the perceived maps are normalised.
+// wrap: whether the grid wraps round, else zeros lie beyond its edge; norm: see Shape.
 EXPORT(step) void step(float leak, uint32_t seed, uint32_t limit, int t, int wrap, int norm) {
     const size_t mark = top;
     const int64_t key = seed;

@@ -2,7 +2,7 @@
 
 import { PlainKernel } from './kernel.mjs';
 import { ALL, limitOf } from './random.mjs';
-import { CHANNELS, WEIGHTS } from './sizes.mjs';
+import { CHANNELS, NORMS, WEIGHTS } from './sizes.mjs';
 
 /** Runs in WebAssembly, or in plain JavaScript if `module` is null. The state is [(H+2)*(W+2)][16] with a border. */
 export class Automaton {
@@ -75,7 +75,7 @@ export class Automaton {
   step({ leak, wrap, norm, size }, fireRate, seed, n = 1) {
     const limit = fireRate >= 1 ? ALL : Math.min(limitOf(fireRate), ALL - 1);
     const factor = (leak * size) / this.side;
-    for (let i = 0; i < n; i++) this.kernel.step(factor, seed, limit, this.time++, wrap ? 1 : 0, norm ? 1 : 0);
+    for (let i = 0; i < n; i++) this.kernel.step(factor, seed, limit, this.time++, wrap ? 1 : 0, NORMS.indexOf(norm));
   }
 
   /** The picture, premultiplied RGBA over a background -> RGBA bytes. */

@@ -1,7 +1,7 @@
 // What automaton.wasm exports, in plain JavaScript, for browsers without WebAssembly SIMD.
 
 import { ALL, GOLDEN, mix } from './random.mjs';
-import { CHANNELS, HIDDEN, MAPS, SIZES, WEIGHTS } from './sizes.mjs';
+import { CHANNELS, HIDDEN, MAPS, NORMS, SIZES, WEIGHTS } from './sizes.mjs';
 
 /** The automaton's steps on one grid; memory, init, weights, state and step as WebAssembly exports them. */
 export class PlainKernel {
@@ -29,14 +29,14 @@ export class PlainKernel {
   }
 
   /**
-   * One step; a cell fires if its random word is below `limit`. `wrap`: whether the grid wraps round; `norm`: whether
-   * maps are normalised.
+   * One step; a cell fires if its random word is below `limit`. `wrap`: whether the grid wraps round; `norm`: the place
+   * in NORMS.
    */
   step(leak, seed, limit, time, wrap, norm) {
     const [before, after] = this.states;
     if (wrap) this.wrapRound(before);
     this.perceive(before);
-    const [mean, scale] = norm ? this.statistics() : [new Float64Array(MAPS), new Float64Array(MAPS).fill(1)];
+    const [mean, scale] = this.statistics(NORMS[norm]);
     const key = mix((seed + Math.imul(time, GOLDEN)) >>> 0);
     after.set(before);
     for (let cell = 0; cell < this.height * this.width; cell++) {
@@ -78,15 +78,17 @@ export class PlainKernel {
     }
   }
 
-  /** Mean and reciprocal deviation of every map over the grid. */
-  statistics() {
+  /** Mean and reciprocal deviation of every map over the grid; 0 and 1 of those that are not normalised. */
+  statistics(norm) {
     const { maps } = this;
     const cells = this.height * this.width;
     const mean = new Float64Array(MAPS);
     const square = new Float64Array(MAPS);
     for (let i = 0; i < maps.length; i++) mean[i % MAPS] += maps[i] / cells;
     for (let i = 0; i < maps.length; i++) square[i % MAPS] += (maps[i] - mean[i % MAPS]) ** 2 / cells;
-    return [mean, square.map((value) => 1 / Math.sqrt(value + 1e-5))];
+    const scale = square.map((value) => 1 / Math.sqrt(value + 1e-5));
+    const first = { all: 0, sobel: CHANNELS, none: MAPS }[norm]; // of the normalised maps
+    return [mean.fill(0, 0, first), scale.fill(1, 0, first)];
   }
 
   /** Adds to one cell what the rule makes of its maps. */

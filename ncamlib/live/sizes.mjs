@@ -1,4 +1,4 @@
-// How large an automaton is. Names follow ncamlib.
+// How large an automaton is, and what its rule may be. Names follow ncamlib.
 
 /** Numbers that a cell holds: red, green, blue, alpha and twelve hidden ones. */
 export const CHANNELS = 16;
@@ -10,3 +10,5 @@ export const MAPS = 3 * CHANNELS;
 export const SIZES = { w1: HIDDEN * MAPS, b1: HIDDEN, w2: CHANNELS * HIDDEN, b2: CHANNELS };
 /** How many numbers all weights of one automaton have. */
 export const WEIGHTS = SIZES.w1 + SIZES.b1 + SIZES.w2 + SIZES.b2;
+/** Which of the maps may be normalised; a rule's `norm` is one of them, and the kernel's its place here. */
+export const NORMS = ['none', 'all', 'sobel'];

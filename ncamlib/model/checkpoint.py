@@ -143,6 +143,9 @@ def _upgrade(tensors: dict[str, Tensor], header: dict[str, Any]) -> None:
         if not isinstance(model, dict):
             continue
         model.setdefault("wrap", False)  # all there was before it was a setting
+        for name, was in (("leak", ("none", "learned")), ("norm", ("none", "all"))):  # two settings were yes or no
+            if isinstance(model.get(name), bool):
+                model[name] = was[model[name]]
         if model.get("decoder") == "conv":  # had the leak factor of an automaton, which it never used
             for name in [name for name in tensors if name.endswith("nca.leak.log")]:
                 del tensors[name]

@@ -27,7 +27,7 @@ class Growing(Model):
         With instance norm the perceived gradients of a picture stay the same when it is stretched: a rule with
         T steps on a grid grows the same picture with sT steps on one s times as large, each 1/s as long.
         """
-        return self.config.image_size / grid if self.config.leak else 1.0
+        return self.config.image_size / grid if self.config.leak != "none" else 1.0
 
     def steps_on(self, grid: int, steps: int | None = None) -> int:
         """The steps on a grid of this side that match `steps` (by default the model's own) on the image's."""

@@ -194,7 +194,7 @@ def prepare(experiment: Experiment, images: Images, device: torch.device) -> Run
     settings = experiment.train
     sample = images.sample(SAMPLE).pixels
     model.initialise(sample, torch.Generator().manual_seed(settings.seed), settings.components)
-    if isinstance(model, Growing) and settings.scale_leak and experiment.model.leak:  # 0.1 on the first grid
+    if isinstance(model, Growing) and settings.scale_leak and experiment.model.leak != "none":  # 0.1 on the first grid
         with torch.no_grad():
             model.nca.leak.log -= math.log(model.leak_scale(schedule.stages(experiment)[0].grid))
     model.to(device)

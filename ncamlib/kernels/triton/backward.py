@@ -8,7 +8,7 @@ import triton
 import triton.language as tl
 from triton.language import constexpr
 
-from ncamlib.kernels.triton.forward import dot, fires, neighbour, operand, perceive
+from ncamlib.kernels.triton.forward import SOBEL, dot, fires, neighbour, operand, perceive
 
 
 @triton.jit
@@ -94,8 +94,9 @@ def backward_update(
 
 @triton.jit
 def norm_backward(
-    means_ptr, stats_ptr, b, ch, F: constexpr, HW: constexpr, C: constexpr, NA: constexpr, NAP: constexpr
-):
+    means_ptr, stats_ptr, b, ch,
+    F: constexpr, HW: constexpr, C: constexpr, NORM: constexpr, NA: constexpr, NAP: constexpr,
+):  # fmt: skip
     """(scale, shift, slope) of field F with dp = scale dp^ - shift - slope p: the backward of the norm."""
     j = tl.arange(0, NAP)[:, None]
     pointers = means_ptr + b * (NA * 6 * C) + j * (6 * C) + F * C + ch[None, :]
@@ -103,6 +104,8 @@ def norm_backward(
     second = tl.sum(tl.load(pointers + 3 * C, mask=j < NA, other=0.0), 0) / HW
     stats = stats_ptr + b * (6 * C) + F * C + ch
     mu, rs = tl.load(stats), tl.load(stats + 3 * C)
+    if NORM == SOBEL and F == 0:
+        first, second = first * 0.0, second * 0.0
     return rs, rs * (first - rs * mu * second), rs * rs * second
 
 
@@ -133,9 +136,9 @@ def backward_perceive(
     ay += neighbour(d2, r, c, ch, -1, 1, H, W, C, WRAP) - neighbour(d2, r, c, ch, 1, 1, H, W, C, WRAP)
     ay += 2.0 * (neighbour(d2, r, c, ch, -1, 0, H, W, C, WRAP) - neighbour(d2, r, c, ch, 1, 0, H, W, C, WRAP))
     if NORM:
-        scale0, shift0, slope0 = norm_backward(means_ptr, stats_ptr, b, ch, 0, HW, C, NA, NAP)
-        scale1, shift1, slope1 = norm_backward(means_ptr, stats_ptr, b, ch, 1, HW, C, NA, NAP)
-        scale2, shift2, slope2 = norm_backward(means_ptr, stats_ptr, b, ch, 2, HW, C, NA, NAP)
+        scale0, shift0, slope0 = norm_backward(means_ptr, stats_ptr, b, ch, 0, HW, C, NORM, NA, NAP)
+        scale1, shift1, slope1 = norm_backward(means_ptr, stats_ptr, b, ch, 1, HW, C, NORM, NA, NAP)
+        scale2, shift2, slope2 = norm_backward(means_ptr, stats_ptr, b, ch, 2, HW, C, NORM, NA, NAP)
         base = x_ptr + b * (HW * C)
         top, bottom = ((r == 0) & (not WRAP)).to(tl.float32), ((r == H - 1) & (not WRAP)).to(tl.float32)
         left, right = ((c == 0) & (not WRAP)).to(tl.float32), ((c == W - 1) & (not WRAP)).to(tl.float32)

@@ -25,6 +25,7 @@ from triton.language import constexpr
 
 EPS = tl.constexpr(1e-5)
 EXPLICIT, GENERATED = tl.constexpr(1), tl.constexpr(2)  # how cells are chosen to fire, if not all do
+SOBEL = tl.constexpr(2)  # NORM: 0, of no map; 1, of all; 2, of those of the Sobel filters
 INTERPRETED = tl.constexpr(os.environ.get("TRITON_INTERPRET") == "1")
 
 
@@ -132,9 +133,11 @@ def statistics(
 @triton.jit
 def merge_chunks(
     part_ptr, stats_ptr, b, j, ch,
-    F: constexpr, HW: constexpr, C: constexpr, CHUNK: constexpr, NS: constexpr, NSP: constexpr,
+    F: constexpr, HW: constexpr, C: constexpr, NORM: constexpr, CHUNK: constexpr, NS: constexpr, NSP: constexpr,
 ):  # fmt: skip
-    """Mean and reciprocal deviation of field F over the whole grid; the sample's first program keeps them."""
+    """Mean and reciprocal deviation of field F over the whole grid, 0 and 1 if it is not normalised; the sample's
+    first program keeps them.
+    """
     i = tl.arange(0, NSP)
     n = tl.where(i < NS, tl.minimum(HW - i * CHUNK, CHUNK), 0).to(tl.float32)[:, None]
     base = part_ptr + b * (NS * 6 * C) + F * C
@@ -144,6 +147,8 @@ def merge_chunks(
     mu = shift + tl.sum(n * (mean - shift[None, :]), 0) / HW
     e = mean - mu[None, :]
     rstd = 1.0 / tl.sqrt(tl.sum(m2 + n * e * e, 0) / HW + EPS)
+    if NORM == SOBEL and F == 0:
+        mu, rstd = mu * 0.0, rstd * 0.0 + 1.0
     if j == 0:
         stats = stats_ptr + b * (6 * C) + F * C + ch
         tl.store(stats, mu)
@@ -162,9 +167,9 @@ def forward_step(
     HW: constexpr = H * W
     ch, k = tl.arange(0, C), tl.arange(0, K)
     if NORM:
-        mu0, rs0 = merge_chunks(part_ptr, stats_ptr, b, j, ch, 0, HW, C, CHUNK, NS, NSP)
-        mu1, rs1 = merge_chunks(part_ptr, stats_ptr, b, j, ch, 1, HW, C, CHUNK, NS, NSP)
-        mu2, rs2 = merge_chunks(part_ptr, stats_ptr, b, j, ch, 2, HW, C, CHUNK, NS, NSP)
+        mu0, rs0 = merge_chunks(part_ptr, stats_ptr, b, j, ch, 0, HW, C, NORM, CHUNK, NS, NSP)
+        mu1, rs1 = merge_chunks(part_ptr, stats_ptr, b, j, ch, 1, HW, C, NORM, CHUNK, NS, NSP)
+        mu2, rs2 = merge_chunks(part_ptr, stats_ptr, b, j, ch, 2, HW, C, NORM, CHUNK, NS, NSP)
     w1 = w1_ptr + b * (K * 3 * C) + k[None, :] * (3 * C) + ch[:, None]  # [C, K]
     wx, wsx, wsy = operand(tl.load(w1), DOT), operand(tl.load(w1 + C), DOT), operand(tl.load(w1 + 2 * C), DOT)
     w2 = operand(tl.load(w2_ptr + b * (K * C) + ch[None, :] * K + k[:, None]), DOT)  # [K, C]

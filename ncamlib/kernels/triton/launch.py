@@ -14,6 +14,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from ncamlib.config import NORMS
 from ncamlib.errors import NcamError, choice
 from ncamlib.kernels.fire import GOLDEN, WORD, Fire
 from ncamlib.kernels.padding import CHANNELS, obstacle, pad
@@ -90,7 +91,7 @@ class _Plan:
         shape: torch.Size,
         hidden: int,
         steps: int,
-        norm: bool,
+        norm: int,  # as the place in NORMS
         wrap: bool,
         fire: Firing,
         dot: str,
@@ -261,7 +262,7 @@ def rollout(
     leak: Tensor,
     steps: int,
     masks: Tensor | Fire | None,
-    norm: bool = True,
+    norm: str = "all",
     wrap: bool = False,
 ) -> Tensor:
     """As `reference.rollout`, float32, up to 32 channels and 256 hidden units; once differentiable.
@@ -277,4 +278,4 @@ def rollout(
     state, (w1, b1, w2, b2) = pad(state, weights, wide, max(16, _power_of_two(hidden)))
     # Autograd is off inside Function.forward: whether to keep the states is decided here.
     save = torch.is_grad_enabled() and any(t.requires_grad for t in (state, w1, b1, w2, b2, leak))
-    return _Rollout.apply(state, w1, b1, w2, b2, leak, steps, masks, norm, wrap, dot, save)[:, :channels]
+    return _Rollout.apply(state, w1, b1, w2, b2, leak, steps, masks, NORMS.index(norm), wrap, dot, save)[:, :channels]
