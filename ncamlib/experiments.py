@@ -1,9 +1,9 @@
 """Every row of the paper's results as data: what is trained, how, and the number to reproduce.
 
 Names are `<images>-<ce|dna|single>-<sto|syn|conv>`, where conv is an ordinary decoder. A suffix marks a row that
-differs from the paper's standard model: -256 -1024 -32ch -noleak -nonorm -noslices. Four suffixes are ours: -robust is
-trained at mutation rates from 0 to 0.5, -96 takes that many steps of the automaton, -persist stays as it has grown, and
--regrow also heals.
+differs from the paper's standard model: -256 -1024 -32ch -noleak -nonorm -noslices. Five suffixes are ours: -robust is
+trained at mutation rates from 0 to 0.5, -96 takes that many steps of the automaton, -sobel normalises only what the
+Sobel filters see, -persist also stays as it has grown, and -regrow heals as well.
 """
 
 from dataclasses import replace
@@ -99,12 +99,16 @@ ONE_IMAGE = {"learning_rate": 2e-2, "batch": 2}
 POOL_GRIDS = ((0.12, 16), (0.24, 24), (0.42, 32), (0.62, 48))
 
 
-def _alive(damage: float, per_cell: float, **settings: Any) -> dict[str, Any]:
-    """A row that trains on a pool of grown states, a share of a batch wounded; without the instance norm, through which
-    a wound changes what every cell perceives.
+def _alive(damage: float, per_cell: float, norm: str = "sobel", **settings: Any) -> dict[str, Any]:
+    """A row that trains on a pool of grown states, a share of a batch wounded. What a cell holds is not normalised: a
+    wound would change it for every cell.
     """
     stages = _stages(per_cell, 64, POOL_GRIDS)
-    return {"train": {"pool": 256, "pool_damage": damage, "stages": stages, **settings}, "norm": "none"}
+    train = {"pool": 256, "pool_fresh": 0.375, "pool_damage": damage, "stages": stages, **settings}
+    return {"train": train, "norm": norm}
+
+
+LIZARD = _alive(0.4, 1.5, norm="none", pool=64, pool_fresh=0.25)
 
 
 def _registry() -> list[Experiment]:
@@ -133,12 +137,10 @@ def _registry() -> list[Experiment]:
         _row(OURS, "convolutional decoder", None, "full", "dna", "conv", share=3, decoder="conv"),
         _row(OURS, "any mutation rate", None, "full", "dna", "syn", "robust", share=3, train=ANY_RATE),
         _row(OURS, "any mutation rate", None, "full", "dna", "sto", "robust", share=3, train=ANY_RATE),
-        _row(REGIMES, "growing", None, "chars", "dna", "syn", "nonorm", norm="none"),
+        _row(REGIMES, "growing", None, "chars", "dna", "syn", "sobel", norm="sobel"),
         _row(REGIMES, "persistent", None, "chars", "dna", "syn", "persist", **_alive(0.0, 0.5)),
-        _row(REGIMES, "regenerating", None, "chars", "dna", "syn", "regrow", **_alive(0.4, 0.5)),
-        _row(
-            REGIMES, "one image, regenerating", None, "lizard", "single", "sto", "regrow", **_alive(0.4, 1.5, pool=64)
-        ),
+        _row(REGIMES, "regenerating", None, "chars", "dna", "syn", "regrow", **_alive(0.375, 0.5)),
+        _row(REGIMES, "one image, regenerating", None, "lizard", "single", "sto", "regrow", **LIZARD),
     ]
 
 
