@@ -35,6 +35,8 @@ class ModelConfig:
     encoder_body: tuple[str, ...] = ("cb3", "cb1", "cb3", "cb1")  # open
     encoder_fcbs: int = 1  # open
     predictor_fcbs: int = 2  # open
+    predictor: str = "weights"  # "film": all images share the weights, the code scales and shifts the hidden units
+    noise: float = 0.0  # on a continuous code in place of replaced letters, in units of its root mean square
     slices: bool = True  # the three extra means of section 3.1
     channels: int = 16  # of the automaton's state, visible ones first
     hidden: int = 128  # of the automaton's update; open
@@ -49,6 +51,7 @@ class ModelConfig:
         choice("decoder", self.decoder, ("nca", "conv"))
         choice("code", self.code, ("ce", "dna", "single"))
         choice("leak", self.leak, LEAKS)
+        choice("predictor", self.predictor, ("weights", "film"))
         choice("norm", self.norm, NORMS)
         if self.image_channels not in (3, 4):
             raise NcamError(f"image_channels is {self.image_channels}: it must be 3 (RGB) or 4 (RGBA)")
@@ -61,6 +64,8 @@ class ModelConfig:
         for name, (low, high) in SIZES.items():
             if not low <= getattr(self, name) <= high:
                 raise NcamError(f"{name} is {getattr(self, name)}: it must be at least {low} and at most {high}")
+        if not 0 <= self.noise <= 1000 or (self.noise and self.code != "ce"):
+            raise NcamError(f"noise is {self.noise}: it is for continuous codes, and must be between 0 and 1000")
         for block in self.encoder_body:
             choice("encoder block", block, ("cb1", "cb3"))
         if len(self.encoder_body) > SIZES["encoder_fcbs"][1]:

@@ -42,6 +42,8 @@ def images():
         {"norm": "sobel"},
         {"norm": "none"},
         {"slices": False},
+        {"predictor": "film"},
+        {"code": "ce", "noise": 0.1},
         {"embedding": 12},
         {"letters": 4, "alphabet": 2},
     ],

@@ -128,7 +128,7 @@ def test_what_never_changes_stays_and_does_not_heal(images, code):
 
 def test_the_command_prints_what_it_measured(tmp_path, images, monkeypatch):
     run = train(tiny(2, {"steps": 3}), images, tmp_path, CPU, quiet=True)
-    monkeypatch.setattr("ncamlib.cli.persistence.images_of", lambda *_, **__: images)
+    monkeypatch.setattr("ncamlib.cli.evaluate.images_of", lambda *_, **__: images)
     said = CliRunner().invoke(app, ["persistence", str(tmp_path / "model.safetensors")])
     assert said.exit_code == 0, said.output
     assert "mutated codes" in said.output

@@ -40,7 +40,7 @@ def images():
 
 def test_every_trial_changes_something_else():
     for base, changes in trials.TRIALS.items():
-        settings = [change(experiment(base)) for change in changes.values()]
+        settings = [change(experiment(trials.BASES.get(base, base))) for change in changes.values()]
         assert len({str(s) for s in settings}) == len(settings)
 
 

@@ -25,6 +25,7 @@ from ncamlib.errors import NcamError
 from ncamlib.kernels import select_backend
 from ncamlib.machine import device_name, pick_device
 from ncamlib.model import checkpoint
+from ncamlib.model.base import Model
 from ncamlib.results import TEST_MUTATION, Result, measure, measure_all, store
 from ncamlib.results.measurement import SEEDS
 from ncamlib.training import MODEL_FILE
@@ -84,12 +85,24 @@ def keep(file: Path, images: Images, device: torch.device) -> tuple[Result, Path
 
     if file.name == MODEL_FILE:
         return reproduce.measure_run(file.parent, images, device), file.parent / reproduce.RESULT_FILE
-    if checkpoint.checkpoint_path(file.stem) != file:
+    if not checkpoint.is_shipped(file):
         raise NcamError("only a shipped checkpoint, or the model.safetensors of a run, can be recorded")
     model, header = checkpoint.load_model(file, device)
     result = measure_all(model, images, header)
     store.record(result)
     return result, store.RECORDS.path
+
+
+def shipped(
+    target: str, device: torch.device, data_dir: Path | None, record: bool
+) -> tuple[Model, Images, dict[str, Any]]:
+    """A trained model, its images and its header; NcamError if it is to be recorded and is not a shipped one."""
+    model, header = checkpoint.load_model(target, device)
+    file = checkpoint.checkpoint_path(target)
+    images = images_of(header, model.config, file.name, data_dir, skip_broken=False)
+    if record and (images.digest != header["data_digest"] or not checkpoint.is_shipped(file)):
+        raise NcamError("only a shipped checkpoint can be recorded, on the images that it was trained on")
+    return model, images, header
 
 
 def images_of(

@@ -11,7 +11,7 @@ from typing import Any
 
 import typer
 
-from ncamlib.cli import bench, data, evaluate, grow, listing, persistence, reproduce, train
+from ncamlib.cli import bench, data, evaluate, grow, information, listing, persistence, reproduce, train
 from ncamlib.errors import NcamError, SlowRollouts
 from ncamlib.training import Diverged
 from ncamlib.training.processes import Stopped
@@ -26,9 +26,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command("list")(listing.list_experiments)
-for command in (train.train, evaluate.evaluate, persistence.persistence, grow.grow, train.config):
+for command in (train.train, evaluate.evaluate, persistence.persistence, information.information):
     app.command()(command)
-for command in (reproduce.reproduce, reproduce.merge, reproduce.trials, bench.bench):
+for command in (grow.grow, train.config, reproduce.reproduce, reproduce.merge, reproduce.trials, bench.bench):
     app.command()(command)
 app.add_typer(data.app, name="data")
 

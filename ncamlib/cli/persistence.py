@@ -4,11 +4,9 @@ from typing import Annotated
 
 import typer
 
-from ncamlib.cli.evaluate import images_of
+from ncamlib.cli.evaluate import shipped
 from ncamlib.cli.options import Backend, DataDir, Device, choose_backend
-from ncamlib.errors import NcamError
 from ncamlib.machine import pick_device
-from ncamlib.model import checkpoint
 from ncamlib.results import persistence as measures
 
 
@@ -23,11 +21,7 @@ def persistence(
     torch_device = pick_device(device)
     choose_backend(backend, torch_device)
     for target in targets:
-        model, header = checkpoint.load_model(target, torch_device)
-        file = checkpoint.checkpoint_path(target)
-        images = images_of(header, model.config, file.name, data_dir, skip_broken=False)
-        if record and (images.digest != header["data_digest"] or checkpoint.checkpoint_path(file.stem) != file):
-            raise NcamError("only a shipped checkpoint can be recorded, on the images that it was trained on")
+        model, images, header = shipped(target, torch_device, data_dir, record)
         for codes in measures.codes_of(model):
             row = measures.measure_persistence(model, images, header, codes)
             if record:

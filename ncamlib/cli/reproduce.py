@@ -82,7 +82,7 @@ def trials(
 
     torch.set_num_threads(threads)
     for name in bases or recipe.TRIALS:
-        base = experiment(name)
+        base = experiment(recipe.BASES.get(name, name))
         images = load_images(base, base.images, data_dir if base.images == "cifar10" else None)
         recipe.run(name, out, pick_device(device), images, parse_duration(time_budget), typer.echo)
 

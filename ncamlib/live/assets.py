@@ -32,7 +32,7 @@ THUMBNAIL, COLUMNS = 32, 32  # side of a thumbnail in pixels, thumbnails in a ro
 SMALL = 24  # side of a thumbnail in sheets of more than 500
 DECODER, ENCODER = ("code.from_", "predictor."), ("code.to_", "encoder.")  # parts of a model's state
 STANDARD = {"code": "dna", "decoder": "nca", "channels": 16, "hidden": 128, "letters": 16, "alphabet": 4}
-STANDARD |= {"leak": "learned", "image_channels": 4, "slices": True}
+STANDARD |= {"leak": "learned", "predictor": "weights", "image_channels": 4, "slices": True}
 
 
 def pack_letters(letters: Tensor) -> Tensor:

@@ -29,9 +29,15 @@ class Model(nn.Module):
         """Initialise from data; nothing to do unless a model says otherwise."""
 
     def draw_mutation(self, batch: int, rate: float, generator: torch.Generator | None = None) -> Tensor | None:
-        """A mutation for `batch` codes (see `dna.draw_mutation`); None unless codes are DNA, or for rate 0."""
-        if self.config.code != "dna" or rate == 0:
+        """What `dna.mutate` does to `batch` codes: a mutation (see `dna.draw_mutation`), or (B, E) noise for continuous
+        codes that have it. None for other codes, or for rate 0.
+        """
+        if rate == 0 or (self.config.code != "dna" and not self.config.noise):
             return None
+        if self.config.noise:
+            device = generator.device if generator else None
+            noise = torch.randn(batch, self.config.embedding, generator=generator, device=device)
+            return (self.config.noise * noise).to(self.device)
         shape = (batch, self.config.embedding, self.config.letters)
         return draw_mutation(shape, rate, self.config.alphabet, generator).to(self.device)
 

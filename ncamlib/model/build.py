@@ -24,7 +24,8 @@ def fewest_weights(config: ModelConfig, encoder: bool = True) -> int:
         return rule
     width, side, filters = config.embedding, config.image_size, config.filters
     count = 2 * config.predictor_fcbs * width**2
-    count += width * (rule if config.decoder == "nca" else side**2)
+    predicted = 2 * config.hidden if config.predictor == "film" else rule
+    count += width * (predicted if config.decoder == "nca" else side**2)
     if config.code == "dna":
         count += 64 * config.letters**2 + 2 * config.letters**2 * config.alphabet
     if encoder:

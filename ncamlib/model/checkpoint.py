@@ -209,6 +209,11 @@ def checkpoint_path(name: str) -> Path:
     return file if file.is_file() else file.with_stem(experiment(name).name)
 
 
+def is_shipped(file: Path) -> bool:
+    """Whether a file is one of the committed checkpoints."""
+    return file.resolve().parent == (project_root() / "checkpoints").resolve()
+
+
 def losses(name: str) -> list[float]:
     """The training loss of a shipped experiment, one number per step; empty if none was kept."""
     file = checkpoint_path(name).with_suffix(".csv")

@@ -42,9 +42,13 @@ def seeded_mutation(shape: tuple[int, int, int], rate: float, seed: int) -> Tens
 
 
 def mutate(code: Tensor, mutation: Tensor | None) -> Tensor:
-    """Apply a drawn mutation (B, E, L) to a DNA code (B, E, L, A); None leaves it as it is."""
+    """Apply a drawn mutation (B, E, L) to a DNA code (B, E, L, A), or noise (B, E) to a continuous one (B, E), in
+    units of its root mean square; None leaves it as it is.
+    """
     if mutation is None:
         return code
+    if code.ndim == 2:
+        return code + mutation * code.square().mean(1, keepdim=True).sqrt()
     mutation = mutation.unsqueeze(-2)
     random = mutation == torch.arange(code.shape[-1], device=mutation.device).unsqueeze(-1)
     kept = (mutation < 0).to(code.dtype)

@@ -11,7 +11,7 @@ from ncamlib.kernels import Fire, Weights
 from ncamlib.model.automaton import NCA, seed
 from ncamlib.model.base import Coded, Model
 from ncamlib.model.dna import mutate
-from ncamlib.model.predictor import Predictor, initial_weights
+from ncamlib.model.predictor import Modulator, Predictor, initial_weights
 
 
 class Growing(Model):
@@ -70,7 +70,7 @@ class NCAM(Coded, Growing):
 
     def __init__(self, config: ModelConfig, encoder: bool = True):
         super().__init__(config, encoder)
-        self.predictor = Predictor(config)
+        self.predictor = (Modulator if config.predictor == "film" else Predictor)(config)
 
     def decode(self, code: Tensor) -> Weights:
         """Code -> the weights of one automaton per sample."""

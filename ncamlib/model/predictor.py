@@ -36,6 +36,30 @@ def initial_weights(config: ModelConfig) -> dict[str, Tensor]:
     return {name: torch.randn(shape) * sizes[name] * units[name] for name, shape in shapes.items()}
 
 
+class Modulator(nn.Module):
+    """Shared weights, whose hidden units an embedding scales and shifts (FiLM): the usual way to condition a network.
+
+    (B, E) -> Weights, for comparison with `Predictor`: relu(scale * (W1 p + b1) + shift) is again an automaton's layer.
+    """
+
+    def __init__(self, config: ModelConfig):
+        super().__init__()
+        self.body = nn.Sequential(*(fcb(config.embedding, config.leak) for _ in range(config.predictor_fcbs)))
+        for name, tensor in initial_weights(config).items():
+            self.register_parameter(name, nn.Parameter(tensor))
+        self.unit = _units(weight_shapes(config))["b1"]
+        self.weight = nn.Parameter(torch.randn(2 * config.hidden, config.embedding) * 0.5**0.5)
+        self.bias = nn.Parameter(torch.zeros(2 * config.hidden))
+
+    def forward(self, embedding: Tensor) -> Weights:
+        """(B, E) -> Weights, each with the batch first."""
+        features = self.body(embedding) * self.weight.shape[1] ** -0.5
+        scale, shift = F.linear(features, self.weight, self.bias).chunk(2, 1)
+        scale = 1 + scale
+        w2, b2 = (w.expand(len(scale), *w.shape) for w in (self.w2, self.b2))
+        return Weights(scale.unsqueeze(-1) * self.w1, scale * self.b1 + self.unit * shift, w2, b2)
+
+
 class Predictor(nn.Module):
     """Fully connected blocks of the embedding's width, then one linear map to the weights.
 

@@ -78,7 +78,7 @@ def measure(
     fire_rate = model.config.fire_rate if fire_rate is None else fire_rate
     if not 0 < fire_rate <= 1:
         raise NcamError(f"the fire rate is {fire_rate}: it must be above 0 and at most 1")
-    mutation_rate = mutation_rate if model.config.code == "dna" else 0.0
+    mutation_rate = mutation_rate if model.config.code == "dna" or model.config.noise else 0.0
     seeds = seeds if fire_rate < 1 or mutation_rate else 1
     mse = white = 0.0
     for seed in range(seeds):

@@ -1,6 +1,7 @@
 """The recorded results as tables: the rows of the paper, the published numbers and ours. All Markdown is made here."""
 
 import itertools
+import statistics
 from collections.abc import Sequence
 from decimal import ROUND_HALF_UP, Decimal
 from pathlib import Path
@@ -112,13 +113,36 @@ def trials_markdown(rows: Sequence[Trial]) -> str:
     return "\n".join(lines)
 
 
+def spread(values: Sequence[float | None]) -> str:
+    """Mean and standard deviation over seeds, as a table shows them; how many diverged, if any."""
+    there = [value for value in values if value is not None]
+    lost = f" ({len(values) - len(there)} of {len(values)} diverged)" if len(there) < len(values) else ""
+    if not there:
+        return "diverged"
+    deviation = f" ± {number(statistics.stdev(there))}" if len(there) > 1 else ""
+    return f"{number(statistics.mean(there))}{deviation}{lost}"
+
+
+def seeds_markdown(base: str) -> str:
+    """Trials over several seeds as a Markdown table: a row per variant, with means and standard deviations."""
+    titles = ["trained", "seeds", "MSE, as trained", "MSE, clean codes", "optimiser steps", "leak factor at the end"]
+    lines = [f"| {' | '.join(titles)} |", f"|---|{'--:|' * (len(titles) - 1)}"]
+    for variant, rows in trials.by_variant(base).items():
+        leaks = [row.leaks[-1][1] for row in rows if row.leaks]
+        steps = " to ".join(f"{count:,}" for count in sorted({rows[0].train_steps, rows[-1].train_steps}))
+        cells = [variant, str(len(rows)), spread([row.mse for row in rows]), spread([row.mse_clean for row in rows])]
+        lines.append(f"| {' | '.join([*cells, steps, spread(leaks) if leaks else '–'])} |")
+    return "\n".join(lines)
+
+
 def rendered() -> dict[str, str]:
     """The tables of README and book, rendered from the recorded results, by file."""
     rows = summary()
+    recipe = [row for row in trials.load() if row.base not in (trials.ABLATION, trials.CLAIMS)]
     return {
         "README.md": markdown(rows, book="book/"),
         "book/intro.md": markdown(rows),
-        "book/choices.md": trials_markdown([row for row in trials.load() if row.base != trials.ABLATION]),
+        "book/choices.md": trials_markdown(recipe),
     }
 
 

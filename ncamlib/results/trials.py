@@ -5,6 +5,7 @@ recorded in `figures/trials.json`, from which the book renders its table. These 
 a recipe, not to prove anything. The trials of an earlier recipe stay recorded, but can no longer be run here.
 """
 
+import functools
 import hashlib
 import json
 from collections.abc import Callable
@@ -19,12 +20,15 @@ from ncamlib.data.images import Images
 from ncamlib.errors import NcamError, choice
 from ncamlib.experiments import experiment
 from ncamlib.model import checkpoint
+from ncamlib.model.manifold import Growing
 from ncamlib.project import Records
 from ncamlib.results.measurement import measure
 from ncamlib.training.loop import Diverged, train
-from ncamlib.training.run import MODEL_FILE
+from ncamlib.training.processes import InUse
+from ncamlib.training.run import MODEL_FILE, Run
 
 EARLIER_GRIDS = ((0.35, 32), (0.5, 40), (0.65, 48), (0.8, 56), (1.0, 64))  # of the recipe before this one
+LEAK_EVERY = 25  # optimiser steps
 MEASURED = 1000  # images in a fixed sample, if the set is larger
 
 Change = Callable[[Experiment], Experiment]
@@ -67,17 +71,51 @@ def grids(*parts: tuple[float, int]) -> Change:
     return change
 
 
-def _variants() -> dict[str, Change]:
-    """The rows of the ablation with three seeds each: enough to tell a difference from noise."""
+def _after(*changes: Change) -> Change:
+    """One change after the other."""
+    return lambda base: functools.reduce(lambda experiment, change: change(experiment), changes, base)
+
+
+def _seeds(variants: dict[str, Change]) -> dict[str, Change]:
+    """Variants with three seeds each: enough to tell a difference from noise."""
+    return {
+        f"{row}, seed {seed}": _after(change, _train(seed=seed))
+        for seed in range(3)
+        for row, change in variants.items()
+    }
+
+
+def _ablation() -> dict[str, Change]:
     suffixes = {"full model": "", "no leak factor": "-noleak", "no normalisation": "-nonorm", "no slices": "-noslices"}
-
-    def variant(suffix: str, seed: int) -> Change:
-        return lambda base: _train(seed=seed)(experiment(base.name + suffix))
-
-    return {f"{row}, seed {seed}": variant(suffix, seed) for seed in range(3) for row, suffix in suffixes.items()}
+    return {row: lambda base, suffix=suffix: experiment(base.name + suffix) for row, suffix in suffixes.items()}
 
 
-ABLATION = "variety-dna-sto"  # its trials belong to chapter 05, the others to the table of the recipe
+def _claims() -> dict[str, Change]:
+    """What the paper claims, or leaves open, against the alternatives: all with the same number of optimiser steps."""
+    stochastic, continuous = _after(_model(fire_rate=0.5), _steps_per_cell(1.5)), _model(code="ce")
+    components = _train(components=True)  # as in all rows with continuous codes
+    variants = {
+        "DNA, synchronous": _train(),
+        "CE, synchronous": _after(continuous, components),
+        "CE with the noise of mutated DNA": _after(_model(code="ce", noise=LETTER_NOISE), components),
+        "DNA, stochastic, 3 times the steps": stochastic,
+        "CE, stochastic, 3 times the steps": _after(stochastic, continuous, components),
+        "DNA, stochastic, as many steps": _model(fire_rate=0.5),
+        "norm of the Sobel maps only": _model(norm="sobel"),
+        "no norm": _model(norm="none"),
+        "leak factors fixed": _model(leak="fixed"),
+        "no leak factors": _model(leak="none"),
+        "no leak factors, a third of the learning rate": _after(_model(leak="none"), _train(learning_rate=2e-3)),
+        "FiLM instead of predicted weights": _model(predictor="film"),
+    }
+    return {name: _after(change, _train(steps=CLAIM_STEPS)) for name, change in variants.items()}
+
+
+ABLATION = "variety-dna-sto"  # its trials belong to chapter 05, those without a table of their own to `choices`
+CLAIMS = "claims"  # ... to the page on evidence
+BASES = {CLAIMS: "chars-dna-syn"}  # of studies with a name of their own
+CLAIM_STEPS = 500  # optimiser steps of each of its trials, instead of a time budget
+LETTER_NOISE = 0.118  # `Information.noise` of chars-dna-syn
 
 # Base experiment -> the change made by each trial, in words.
 TRIALS: dict[str, dict[str, Change]] = {
@@ -99,7 +137,8 @@ TRIALS: dict[str, dict[str, Change]] = {
         "steps: 3/2 of the side": _train(),
         "steps: 3 times the side": _steps_per_cell(3.0),
     },
-    ABLATION: _variants(),
+    ABLATION: _seeds(_ablation()),
+    CLAIMS: _seeds(_claims()),
 }
 
 
@@ -118,6 +157,7 @@ class Trial:
     commit: str
     data_digest: str
     note: str
+    leaks: tuple[tuple[int, float], ...] = ()  # (optimiser step, the automaton's leak factor at full size)
 
 
 RECORDS = Records("trials.json", Trial)
@@ -130,13 +170,18 @@ def load() -> list[Trial]:
     return sorted(RECORDS.load(), key=lambda row: places.get((row.base, row.change), len(places)))
 
 
-def over_seeds(base: str) -> dict[str, list[float | None]]:
-    """The errors of trials that differ only in the seed, by what they train; None if the training diverged."""
-    errors: dict[str, list[float | None]] = {}
+def by_variant(base: str) -> dict[str, list[Trial]]:
+    """The trials that differ only in the seed, by what they train."""
+    variants: dict[str, list[Trial]] = {}
     for row in load():
         if row.base == base:
-            errors.setdefault(row.change.removesuffix(f", seed {row.seed}"), []).append(row.mse)
-    return errors
+            variants.setdefault(row.change.removesuffix(f", seed {row.seed}"), []).append(row)
+    return variants
+
+
+def over_seeds(base: str) -> dict[str, list[float | None]]:
+    """The errors of trials that differ only in the seed, by what they train; None if the training diverged."""
+    return {variant: [row.mse for row in rows] for variant, rows in by_variant(base).items()}
 
 
 def run(
@@ -147,25 +192,37 @@ def run(
     budget: float,
     report: Callable[[str], None] = print,
 ) -> None:
-    """Train, measure and record every trial of a base experiment that is not recorded yet; `budget` seconds each."""
-    done = {(row.base, row.change) for row in load()}
+    """Train, measure and record every trial of a base experiment that is not recorded yet; `budget` seconds each.
+
+    Several processes may run it at once: each takes the next trial that no other is training.
+    """
+    seconds = None if base == CLAIMS else budget
     for label, change in TRIALS[choice("trials", base, TRIALS)].items():
-        if (base, label) in done:
+        if (base, label) in {(row.base, row.change) for row in load()}:
             continue
-        trial = change(experiment(base))
+        trial = change(experiment(BASES.get(base, base)))
         settings = hashlib.sha256(json.dumps(to_dict(trial)).encode()).hexdigest()[:8]
         folder = out / f"{base}-{settings}"  # other settings, another folder
+        leaks: list[tuple[int, float]] = []
+
+        def watch(run: Run, leaks: list[tuple[int, float]] = leaks) -> None:
+            if run.step % LEAK_EVERY == 1 and isinstance(run.model, Growing):
+                leaks.append((run.step, run.model.nca.leak().item()))
+
         try:
-            header = train(trial, images, folder, device, budget, quiet=True).header()
-            if header["minutes"] * 60 < 0.98 * budget:
+            header = train(trial, images, folder, device, seconds, watch, quiet=True).header()
+            done = header["minutes"] * 60 / budget if seconds else header["step"] / trial.train.steps
+            if done < 0.98:
                 raise NcamError(f"the trial '{label}' was stopped: run the same command to continue")
             model, _ = checkpoint.load_model(folder / MODEL_FILE, device)
             sample = images.sample(MEASURED)
             mse, clean = measure(model, sample).mse, measure(model, sample, mutation_rate=0.0).mse
+        except InUse:
+            continue
         except Diverged:
             header, mse, clean = checkpoint.read(folder / MODEL_FILE, "model")[1], None, None
         about = {key: header[key] for key in ("minutes", "data_digest", "note")}
         about |= {key: header["parts"][-1][key] for key in ("device", "commit")}
-        row = Trial(base, label, mse, clean, header["step"], seed=trial.train.seed, **about)
+        row = Trial(base, label, mse, clean, header["step"], seed=trial.train.seed, **about, leaks=tuple(leaks))
         RECORDS.update(lambda rows, row=row: [*rows, row])
         report(f"{base}, {label}: " + ("diverged" if mse is None else f"MSE {mse:.4f}, clean {clean:.4f}"))

@@ -1,0 +1,85 @@
+"""What codes hold: words, entropy, and an ideal reader, on codes whose answers are known."""
+
+import json
+import shutil
+
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from ncamlib import emoji, load_model
+from ncamlib.cli.main import app
+from ncamlib.data import Images
+from ncamlib.errors import NcamError
+from ncamlib.model.checkpoint import checkpoint_path
+from ncamlib.results import information
+from ncamlib.results.information import entropy, frequent, letters_of, read_right, repetition_right, snap, words_of
+
+
+def few(name: str, count: int) -> Images:
+    images = emoji(name, 64)
+    return Images(images.name, images.pixels[:count], images.names[:count], images.sequences[:count])
+
+
+def test_words_are_letters_and_back():
+    letters = torch.randint(4, (5, 7, 16), generator=torch.Generator().manual_seed(0))
+    words = words_of(letters, 4)
+    assert words.shape == (5, 7)
+    assert (letters_of(words, 16, 4) == letters).all()
+
+
+def test_entropy_of_known_genes():
+    """One gene says nothing, one is a coin, one tells four images apart: (0 + 1 + 2) / 3 bits."""
+    assert entropy(torch.tensor([[5, 1, 0], [5, 1, 1], [5, 2, 2], [5, 2, 3]])) == pytest.approx(1.0)
+    values, shares = frequent(torch.tensor([[7, 7], [7, 3]]), 2)
+    assert values.tolist() == [7, 3]
+    assert shares.tolist() == [0.75, 0.25]
+
+
+def test_genes_snap_to_the_nearest_word():
+    words = words_of(torch.tensor([[0] * 16, [3] * 16]), 4)
+    letters = torch.tensor([[[0] * 9 + [3] * 7, [0] * 5 + [3] * 11]])
+    assert snap(letters, words, 4).tolist() == [[[0] * 16, [3] * 16]]
+
+
+def test_an_ideal_reader_of_a_repetition_code():
+    """All is read at rate 0, chance remains at rate 1, and sixteen letters carry two bits through a rate of a half."""
+    assert repetition_right(16, 4, 0.0) == 1
+    assert repetition_right(16, 4, 1.0) == pytest.approx(0.25, abs=0.02)
+    assert repetition_right(16, 4, 0.5) > 0.95 > repetition_right(4, 4, 0.5)
+
+
+def test_a_frequent_word_is_guessed_where_nothing_can_be_read():
+    words = words_of(torch.tensor([[0] * 4, [3] * 4]), 4)
+    assert read_right(words, torch.tensor([0.9, 0.1]), 4, 4, 1.0) == pytest.approx(0.9, abs=0.02)
+
+
+def test_measured_and_recorded(tmp_path, monkeypatch):
+    model, header = load_model("chars-dna-syn")
+    row = information.measure_information(model, few("chars", 8), header)
+    errors = dict(row.errors)
+    assert errors[information.CLEAN] <= errors[information.REPLACED] <= errors[information.WRONG]
+    assert errors[information.WRONG] < errors[information.SHUFFLED]  # the code says which image it is
+    assert 0 < row.entropy <= 3  # bits, of eight images
+    assert row.words >= 2
+    monkeypatch.setenv("NCAM_HOME", str(tmp_path))
+    (tmp_path / "_toc.yml").touch()
+    (tmp_path / "figures").mkdir()
+    for _ in range(2):
+        information.record(row)
+    assert [one.experiment for one in information.RECORDS.load()] == ["chars-dna-syn"]
+    assert json.loads((tmp_path / "figures" / "information.json").read_text())
+
+
+def test_a_model_without_a_code_is_refused():
+    model, header = load_model("lizard-single-sto")
+    with pytest.raises(NcamError, match="has no code"):
+        information.measure_information(model, few("chars", 1), header)
+
+
+def test_only_a_shipped_model_is_recorded(tmp_path):
+    copy = tmp_path / "mine.safetensors"
+    shutil.copy(checkpoint_path("chars-dna-syn"), copy)
+    said = CliRunner().invoke(app, ["information", str(copy), "--record"])
+    assert isinstance(said.exception, NcamError)
+    assert "shipped checkpoint" in str(said.exception)
