@@ -26,7 +26,7 @@ from ncamlib.kernels import select_backend
 from ncamlib.machine import device_name, pick_device
 from ncamlib.model import checkpoint
 from ncamlib.model.base import Model
-from ncamlib.results import TEST_MUTATION, Result, measure, measure_all, store
+from ncamlib.results import TEST_MUTATION, Measurement, Result, measure, measure_all, store, unseen
 from ncamlib.results.measurement import SEEDS
 from ncamlib.training import MODEL_FILE
 
@@ -47,6 +47,9 @@ def evaluate(
     device: Device = "auto",
     backend: Backend = "auto",
     data_dir: DataDir = None,
+    train_dir: Annotated[
+        Path | None, typer.Option(help="With --test --record: the training images, if they are not the emoji.")
+    ] = None,
     skip_broken: SkipBroken = False,
 ) -> None:
     """Measure a trained model on its whole data set."""
@@ -61,9 +64,10 @@ def evaluate(
                 "results are recorded under the paper's test conditions: "
                 "leave out --mutation-rate, --fire-rate, --steps and --seeds"
             )
-        if images.digest != header["data_digest"]:
-            raise NcamError("these are not the images that the model was trained on: nothing is recorded")
-        measured, where = keep(file, images, torch_device)
+        if test:
+            measured, where = keep_unseen(target, images, torch_device, train_dir)
+        else:
+            measured, where = keep(file, images, torch_device)
         typer.echo(f"recorded in {where}", err=True)
     else:
         measured = measure(model, images, mutation_rate, fire_rate, steps, seeds)
@@ -83,14 +87,23 @@ def keep(file: Path, images: Images, device: torch.device) -> tuple[Result, Path
     """Record the result of a shipped checkpoint; for one trained here, write it beside the run, for `ncam merge`."""
     from ncamlib.results import reproduce
 
+    model, header = checkpoint.load_model(file, device)
+    if images.digest != header["data_digest"]:
+        raise NcamError("these are not the images that the model was trained on: nothing is recorded")
     if file.name == MODEL_FILE:
         return reproduce.measure_run(file.parent, images, device), file.parent / reproduce.RESULT_FILE
     if not checkpoint.is_shipped(file):
         raise NcamError("only a shipped checkpoint, or the model.safetensors of a run, can be recorded")
-    model, header = checkpoint.load_model(file, device)
     result = measure_all(model, images, header)
     store.record(result)
     return result, store.RECORDS.path
+
+
+def keep_unseen(target: str, images: Images, device: torch.device, train_dir: Path | None) -> tuple[Measurement, Path]:
+    """Record a shipped model's error on unseen images, with the baselines that its training images give."""
+    row = unseen.measure_unseen(*shipped(target, device, train_dir, record=True), images)
+    unseen.record(row)
+    return row.measured, unseen.RECORDS.path
 
 
 def shipped(

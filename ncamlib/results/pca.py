@@ -38,10 +38,13 @@ class LinearCode:
         flat = images.pixels.flatten(1)
         self.mean = flat.mean(0)
         centred = flat - self.mean
-        values, vectors = torch.linalg.eigh((centred @ centred.T).double())
-        kept = max(1, min(components, len(images) - 1))
-        values, vectors = values[-kept:], vectors[:, -kept:]
-        self.axes = (vectors / values.clamp_min(1e-12).sqrt()).float().T @ centred  # (K, C * H * W), orthonormal
+        kept = max(1, min(components, len(images) - 1, flat.shape[1]))
+        if len(images) <= flat.shape[1]:  # the smaller of the two matrices that share their eigenvalues
+            values, vectors = torch.linalg.eigh((centred @ centred.T).double())
+            values, vectors = values[-kept:], vectors[:, -kept:]
+            self.axes = (vectors / values.clamp_min(1e-12).sqrt()).float().T @ centred  # (K, C * H * W), orthonormal
+        else:
+            self.axes = torch.linalg.eigh((centred.T @ centred).double())[1][:, -kept:].float().T
 
     def __len__(self) -> int:
         """The number of components: no more than the images have."""

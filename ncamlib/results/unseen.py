@@ -1,0 +1,78 @@
+"""How models do on images that they were not trained on, beside what needs no model. N images."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ncamlib.data.images import Images
+from ncamlib.machine import device_name
+from ncamlib.model.base import Model
+from ncamlib.project import Records, commit
+from ncamlib.results.measurement import SEEDS, Measurement, measure
+from ncamlib.results.pca import LinearCode
+
+PART = 256  # images compared at once
+
+
+@dataclass(frozen=True)
+class Unseen:
+    """One model on unseen images; its errors on those it was trained on are in the results."""
+
+    experiment: str
+    images: str
+    note: str  # where the images come from, if that changes how a number reads
+    measured: Measurement
+    mean: float  # MSE of the mean of the training images
+    nearest: float  # MSE of the nearest training image
+    components: int  # of the training images
+    linear: float  # residual MSE of so many, as many as the code has numbers
+    train_steps: int
+    data_digest: str
+    device: str
+    commit: str
+
+
+RECORDS = Records("unseen.json", Unseen)
+
+
+def nearest(known: Images, unseen: Images) -> Tensor:
+    """The MSE of the nearest known image, for each unseen one: (N,)."""
+    flat, others = unseen.pixels.flatten(1), known.pixels.flatten(1)
+    distances = [torch.cdist(part, others).min(1).values for part in flat.split(PART)]
+    return torch.cat(distances).square() / flat.shape[1]
+
+
+def mean(known: Images, unseen: Images) -> float:
+    """The MSE of the mean of the known images."""
+    return (unseen.pixels - known.pixels.mean(0)).square().mean().item()
+
+
+@torch.no_grad()
+def measure_unseen(model: Model, known: Images, header: dict[str, Any], unseen: Images) -> Unseen:
+    """Measure a model on unseen images, and what its training images alone say about them."""
+    linear = LinearCode(known, model.config.embedding)
+    return Unseen(
+        experiment=header["experiment"]["name"],
+        images=unseen.name,
+        note=unseen.note,
+        measured=measure(model, unseen, seeds=SEEDS),
+        mean=mean(known, unseen),
+        nearest=nearest(known, unseen).mean().item(),
+        components=len(linear),
+        linear=linear.error(unseen),
+        train_steps=header["step"],
+        data_digest=unseen.digest,
+        device=device_name(model.device),
+        commit=commit(),
+    )
+
+
+def record(row: Unseen) -> None:
+    """Add a row, in place of an earlier one of the same experiment."""
+
+    def changed(rows: list[Unseen]) -> list[Unseen]:
+        return sorted([*(one for one in rows if one.experiment != row.experiment), row], key=lambda one: one.experiment)
+
+    RECORDS.update(changed)
