@@ -165,6 +165,7 @@ SMOKE = {
     "08_beyond": ({"sample": 4, "shown": 3, "factor": 2}, "never seen"),
     "09_regeneration": ({"kind": "half", "after": 2}, "T after damage"),
     "03_subsets": ({"subsets": "emos", "sample": 4, "shown": 2}, "shipped: emos"),
+    "evidence": ({"most": 2}, "DNA codes are as good"),
     "live": ({"first": "🆒", "mutation_rate": 0.25}, "COOL_button"),
     "performance": ({"grid": 16, "steps": 2, "batch": 1}, "bmm eager"),
     "reproduce": ({"only_recorded": False}, "cifar10-dna-syn"),

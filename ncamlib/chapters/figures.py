@@ -159,6 +159,22 @@ def seed_spread(errors: dict[str, Sequence[float | None]], published: Sequence[f
     return figure
 
 
+def leak_curves(curves: dict[str, Sequence[Sequence[tuple[int, float]]]]) -> Any:
+    """Leak factors against the optimiser step: a colour per variant, a line per seed. Returns a matplotlib figure."""
+    import matplotlib.pyplot as plt
+
+    figure, axis = plt.subplots(figsize=(6.5, 3.4))
+    for i, (name, seeds) in enumerate(curves.items()):
+        for j, curve in enumerate(seeds):
+            steps, factors = zip(*curve, strict=True)
+            axis.plot(steps, factors, color=f"C{i}", linewidth=1, label=name if j == 0 else None)
+    axis.set(xlabel="optimiser step", ylabel="leak factor", yscale="log")
+    if curves:
+        axis.legend(frameon=False, fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5))
+    figure.tight_layout()
+    return figure
+
+
 def loss_curves(curves: dict[str, Sequence[float]], columns: int = 4) -> Any:
     """Training loss against the optimiser step, one small panel per run, one common scale. Returns a matplotlib figure.
 

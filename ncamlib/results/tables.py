@@ -129,7 +129,8 @@ def seeds_markdown(base: str) -> str:
     lines = [f"| {' | '.join(titles)} |", f"|---|{'--:|' * (len(titles) - 1)}"]
     for variant, rows in trials.by_variant(base).items():
         leaks = [row.leaks[-1][1] for row in rows if row.leaks]
-        steps = " to ".join(f"{count:,}" for count in sorted({rows[0].train_steps, rows[-1].train_steps}))
+        counts = [row.train_steps for row in rows]
+        steps = " to ".join(f"{count:,}" for count in sorted({min(counts), max(counts)}))
         cells = [variant, str(len(rows)), spread([row.mse for row in rows]), spread([row.mse_clean for row in rows])]
         lines.append(f"| {' | '.join([*cells, steps, spread(leaks) if leaks else '–'])} |")
     return "\n".join(lines)

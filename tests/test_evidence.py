@@ -1,0 +1,47 @@
+"""The page on evidence: made from the records, whatever they hold so far."""
+
+import dataclasses
+
+import pytest
+
+from ncamlib import results
+from ncamlib.chapters import evidence
+from ncamlib.results import tables, trials
+from ncamlib.results.tables import number
+
+
+def test_every_claim_has_a_verdict_and_our_numbers():
+    rows = evidence.claims().splitlines()[2:]
+    assert len(rows) >= 10
+    for row in rows:
+        cells = [cell.strip() for cell in row.strip("|").split(" | ")]
+        assert len(cells) == 4
+        assert any(word in cells[3] for word in (evidence.HOLDS, evidence.NOT, evidence.OPEN)), row
+    assert number(results.load()["full-ce-syn"].mse) in rows[0]
+    assert len(evidence.claims(2).splitlines()) == 4
+
+
+@pytest.mark.parametrize("make", [evidence.leak_factors, evidence.information, evidence.noise, evidence.unseen])
+def test_tables_are_rectangular(make):
+    lines = make().splitlines()
+    assert len(lines) > 2
+    assert len({line.count("|") for line in lines}) == 1
+
+
+def _trial(variant: str, seed: int, mse: float | None) -> trials.Trial:
+    row = trials.Trial(trials.CLAIMS, f"{variant}, seed {seed}", mse, mse, 500 + seed, 3.0, seed, "CPU", "abc", "d", "")
+    return dataclasses.replace(row, leaks=((1, 0.025), (26, 0.02)))
+
+
+@pytest.mark.parametrize(
+    ("film", "verdict"), [(0.02, evidence.HOLDS), (0.001, evidence.NOT), (0.011, evidence.OPEN), (None, evidence.OPEN)]
+)
+def test_the_verdict_on_conditioning_follows_the_runs(monkeypatch, film, verdict):
+    """It holds only if every run of one is better than every run of the other."""
+    weights = [_trial("DNA, synchronous", seed, 0.010 + 0.001 * seed) for seed in range(3)]
+    rivals = [_trial("FiLM instead of predicted weights", seed, film) for seed in range(3)]
+    monkeypatch.setattr(trials, "load", lambda: [*weights, *rivals])
+    assert evidence._film().split(":")[0] == verdict
+    table = tables.seeds_markdown(trials.CLAIMS)
+    assert "| DNA, synchronous | 3 | 0.0110 ± 0.0010 | 0.0110 ± 0.0010 | 500 to 502 | 0.0200 ± 0.0000 |" in table
+    assert [len(curves) for curves in evidence.leak_curves().values()] == [3, 3]
