@@ -5,6 +5,7 @@ CONSTRAINTS ?= -c constraints.txt
 PIP := $(BIN)/python -m pip install -q --disable-pip-version-check $(CONSTRAINTS)
 CACHE := _build/.jupyter_cache
 BOOK := _build/html/index.html
+PARALLEL := -n auto --maxprocesses 4
 NPM := $(shell command -v npm 2>/dev/null)
 CPP := ncamlib/kernels/rollout.cpp ncamlib/live/automaton.cpp
 
@@ -17,8 +18,8 @@ book: $(BIN)/ready
 	@echo "The book is built: open $(CURDIR)/$(BOOK)"
 
 test: book lint
-	$(BIN)/python -m pytest tests
-	$(BIN)/python -m pytest -p no:cacheprovider -W default --nbval-lax --nbval-current-env book
+	$(BIN)/python -m pytest $(PARALLEL) tests
+	$(BIN)/python -m pytest $(PARALLEL) --dist loadscope -p no:cacheprovider -W default --nbval-lax --nbval-current-env book
 
 lint: $(BIN)/ready $(if $(NPM),node_modules/ready)
 	$(BIN)/ruff check .

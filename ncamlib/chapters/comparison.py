@@ -19,7 +19,7 @@ from ncamlib.experiments import EXPERIMENTS
 from ncamlib.machine import pick_device
 from ncamlib.model import checkpoint
 from ncamlib.model.base import Model
-from ncamlib.results import pca
+from ncamlib.results import information, pca
 from ncamlib.results.measurement import TEST_MUTATION, measure, reconstruct
 from ncamlib.results.tables import machine, number
 from ncamlib.training.loop import train
@@ -70,16 +70,28 @@ def compare(
     return errors, torch.stack([reconstruct(c.model, targets, mutation_rate) for c in contenders])
 
 
+def _half_wrong(contender: Contender) -> float | None:
+    """The recorded error of this model with half of its letters wrong; None if there is none."""
+    for row in information.RECORDS.load():
+        about = (row.experiment, row.train_steps, row.data_digest)
+        if about == (contender.experiment.name, contender.header["step"], contender.header["data_digest"]):
+            return dict(row.errors).get(information.WRONG)
+    return None
+
+
 def markdown(contenders: Sequence[Contender], errors: Sequence[float] | None = None) -> str:
     """A table: the paper's error, ours as recorded on the whole set, the training.
 
-    With `errors`, also what was measured here. If a run was trained like its neighbours, also its error and steps: only
-    these can be compared. If it was recorded, also the residual error of PCA with as many numbers as the code has, and
-    the number at which PCA equals our model; and the error of the mean image, with ours as a share of it, which is the
-    variance that is left unexplained.
+    If codes were measured with half of their letters wrong, for which more than half are replaced, also that error, on
+    a sample. With `errors`, also what was measured here. If a run was trained like its neighbours, also its error and
+    steps: only these can be compared. If it was recorded, also the residual error of PCA with as many numbers as the
+    code has, and the number at which PCA equals our model; and the error of the mean image, with ours as a share of it,
+    which is the variance that is left unexplained.
     """
     recorded, alike, linear = results.load(), results.load(results.TABLE), pca.load()
-    titles = ["model", "paper", "ours, recorded", *(["measured here"] if errors else [])]
+    strict = [_half_wrong(contender) for contender in contenders]
+    titles = ["model", "paper", "ours, recorded", *(["half wrong"] if any(strict) else [])]
+    titles += ["measured here"] if errors else []
     compared = any(c.experiment.name in alike for c in contenders)
     titles += ["trained alike (steps)"] if compared else []
     known = any(c.header["data_digest"] in linear for c in contenders)
@@ -91,6 +103,7 @@ def markdown(contenders: Sequence[Contender], errors: Sequence[float] | None = N
         row = recorded.get(experiment.name)
         ours = row.mse if row and row.data_digest == header["data_digest"] else None
         cells = [contender.label, number(experiment.paper_mse), number(ours)]
+        cells += [number(strict[i])] if any(strict) else []
         cells += [number(errors[i])] if errors else []
         if compared:
             other = alike.get(experiment.name)
