@@ -224,7 +224,8 @@ def unseen(names: Sequence[str] = ()) -> str:
     rows = [
         [
             f"`{row.experiment}`",
-            f"{row.measured.images:,} of {row.images}" + (f" ({row.note})" if row.note and row.images not in row.note else ""),
+            f"{row.measured.images:,} of {row.images}"
+            + (f" ({row.note})" if row.note and row.images not in row.note else ""),
             *(number(value) for value in (row.measured.mse, row.mean, row.nearest, row.linear)),
         ]
         for row in others.RECORDS.load()

@@ -109,12 +109,16 @@ def keep_unseen(target: str, images: Images, device: torch.device, train_dir: Pa
 def shipped(
     target: str, device: torch.device, data_dir: Path | None, record: bool
 ) -> tuple[Model, Images, dict[str, Any]]:
-    """A trained model, its images and its header; NcamError if it is to be recorded and is not a shipped one."""
+    """A trained model, its images and its header. NcamError if it is to be recorded and is not shipped, nor of a run
+    (which may be kept for comparison only).
+    """
     model, header = checkpoint.load_model(target, device)
     file = checkpoint.checkpoint_path(target)
     images = images_of(header, model.config, file.name, data_dir, skip_broken=False)
-    if record and (images.digest != header["data_digest"] or not checkpoint.is_shipped(file)):
-        raise NcamError("only a shipped checkpoint can be recorded, on the images that it was trained on")
+    if record and (
+        images.digest != header["data_digest"] or not (checkpoint.is_shipped(file) or file.name == MODEL_FILE)
+    ):
+        raise NcamError("only a shipped checkpoint, or a run's, can be recorded, on the images that it was trained on")
     return model, images, header
 
 
