@@ -567,13 +567,17 @@ def build(kernel, **constants):
 
 for wrap in (True, False):
     build(code.statistics, H=64, W=64, C=16, WRAP=wrap, CHUNK=512, NS=8, BM=32)
-    build(backward.backward_perceive, H=64, W=64, C=16, WRAP=wrap, NORM=True, NA=4, NAP=4, BM=32)
+    for norm in (0, 1, 2):
+        build(backward.backward_perceive, H=64, W=64, C=16, WRAP=wrap, NORM=norm, NA=4, NAP=4, BM=32)
 grid = dict(H=64, W=64, C=16, WRAP=True)
-rule = dict(K=128, NORM=True, SPAN=512, BM=64)
+rule = dict(K=128, SPAN=512, BM=64)
+for norm in (0, 1, 2):
+    build(code.forward_step, **grid, **rule, NORM=norm, FIRE=0, DOT="tf32", CHUNK=512, NS=8, NSP=8)
+    build(backward.backward_update, **grid, **rule, NORM=norm, FIRE=0, DOT="tf32", NA=4)
 for dot in ("ieee", "tf32", "bf16"):
     for fire in (1, 2):
-        build(code.forward_step, **grid, **rule, FIRE=fire, DOT=dot, CHUNK=512, NS=8, NSP=8)
-        build(backward.backward_update, **grid, **rule, FIRE=fire, DOT=dot, NA=4)
+        build(code.forward_step, **grid, **rule, NORM=1, FIRE=fire, DOT=dot, CHUNK=512, NS=8, NSP=8)
+        build(backward.backward_update, **grid, **rule, NORM=1, FIRE=fire, DOT=dot, NA=4)
 """
 
 

@@ -11,6 +11,7 @@ from ncamlib.chapters import figures
 from ncamlib.config import ModelConfig, TrainConfig
 from ncamlib.errors import NcamError
 from ncamlib.experiments import experiment
+from ncamlib.model.build import build
 from ncamlib.results import tables, trials
 
 CPU = torch.device("cpu")
@@ -71,3 +72,23 @@ def test_seeds_are_gathered_and_a_diverged_one_is_seen(checkout):
 def test_an_unknown_base_is_said(tmp_path, checkout, images):
     with pytest.raises(NcamError, match=r"unknown trials 'nope'"):
         trials.run("nope", tmp_path, CPU, images, 0.1)
+
+
+def test_leak_factors_are_kept_beside_the_run_and_trained_again_after_a_stop(tmp_path):
+    """Also for another process that goes on; steps that are trained again replace what they had left."""
+    model = build(TINY)
+    leaks = trials.Leaks(tmp_path / "leaks.json")
+    for step in (1, 26, 51):
+        leaks.add(step, model)
+    with torch.no_grad():
+        model.nca.leak.log.fill_(0)
+    again = trials.Leaks(tmp_path / "leaks.json")
+    again.add(26, model)
+    assert [(step, round(factor, 3)) for step, factor in again.seen()] == [(1, 0.1), (26, 1.0)]
+
+
+def test_two_processes_record_a_trial_once():
+    row = trials.Trial("claims", "no norm, seed 0", 0.07, 0.1, 9, 4.0, 0, "CPU", "abc", "d", "")
+    other = dataclasses.replace(row, change="no norm, seed 1")
+    assert trials._with([row], dataclasses.replace(row, mse=0.08)) == [row]
+    assert trials._with([row], other) == [row, other]

@@ -113,7 +113,7 @@ def light_cone_ratio(rounds: int = 5, grid: int = 64, steps: int = 32, batch: in
 
     def run(cone: bool) -> None:
         leaves = Weights(*(w.detach().requires_grad_() for w in weights))
-        cpu.rollout(state, leaves, leak, steps, None, True, True, cone).sum().backward()
+        cpu.rollout(state, leaves, leak, steps, None, "all", True, cone).sum().backward()
 
     ways = {cone: functools.partial(run, cone) for cone in (True, False)}
     times: dict[bool, list[float]] = {True: [], False: []}

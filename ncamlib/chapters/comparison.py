@@ -90,7 +90,7 @@ def markdown(contenders: Sequence[Contender], errors: Sequence[float] | None = N
     """
     recorded, alike, linear = results.load(), results.load(results.TABLE), pca.load()
     strict = [_half_wrong(contender) for contender in contenders]
-    titles = ["model", "paper", "ours, recorded", *(["half wrong"] if any(strict) else [])]
+    titles = ["model", "paper", "ours, recorded", *(["half wrong (sample)"] if any(strict) else [])]
     titles += ["measured here"] if errors else []
     compared = any(c.experiment.name in alike for c in contenders)
     titles += ["trained alike (steps)"] if compared else []

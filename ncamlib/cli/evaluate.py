@@ -100,7 +100,7 @@ def keep(file: Path, images: Images, device: torch.device) -> tuple[Result, Path
 
 
 def keep_unseen(target: str, images: Images, device: torch.device, train_dir: Path | None) -> tuple[Measurement, Path]:
-    """Record a shipped model's error on unseen images, with the baselines that its training images give."""
+    """Record a model's error on unseen images, with the baselines that its training images give."""
     row = unseen.measure_unseen(*shipped(target, device, train_dir, record=True), images)
     unseen.record(row)
     return row.measured, unseen.RECORDS.path
@@ -110,15 +110,17 @@ def shipped(
     target: str, device: torch.device, data_dir: Path | None, record: bool
 ) -> tuple[Model, Images, dict[str, Any]]:
     """A trained model, its images and its header. NcamError if it is to be recorded and is not shipped, nor of a run
-    (which may be kept for comparison only).
+    of an experiment that ships none.
     """
     model, header = checkpoint.load_model(target, device)
     file = checkpoint.checkpoint_path(target)
     images = images_of(header, model.config, file.name, data_dir, skip_broken=False)
-    if record and (
-        images.digest != header["data_digest"] or not (checkpoint.is_shipped(file) or file.name == MODEL_FILE)
-    ):
-        raise NcamError("only a shipped checkpoint, or a run's, can be recorded, on the images that it was trained on")
+    compared = file.name == MODEL_FILE and not checkpoint.checkpoint_path(header["experiment"]["name"]).exists()
+    if record and (images.digest != header["data_digest"] or not (checkpoint.is_shipped(file) or compared)):
+        raise NcamError(
+            "only a shipped checkpoint can be recorded, or a run of an experiment that ships none, and only on the "
+            "images that it was trained on"
+        )
     return model, images, header
 
 

@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ncamlib.config import NORMS
+from ncamlib.errors import choice
 from ncamlib.kernels.fire import Fire
 
 EPS = 1e-5  # of the instance norm
@@ -42,7 +44,7 @@ def normalise(maps: Tensor, norm: str = "all") -> Tensor:
 
     norm: of "all" maps, of those of the two "sobel" filters, or of "none".
     """
-    if norm == "none":
+    if choice("norm", norm, NORMS) == "none":
         return maps
     state, gradients = maps.split([maps.shape[1] // 3, maps.shape[1] // 3 * 2], 1)
     taken = maps if norm == "all" else gradients

@@ -73,9 +73,11 @@ export class Automaton {
    * On another grid than the rule's own the leak factor is scaled: Growing.leak_scale of the library.
    */
   step({ leak, wrap, norm, size }, fireRate, seed, n = 1) {
+    const maps = NORMS.indexOf(norm);
+    if (maps < 0) throw new Error(`no such norm: ${norm}`);
     const limit = fireRate >= 1 ? ALL : Math.min(limitOf(fireRate), ALL - 1);
     const factor = (leak * size) / this.side;
-    for (let i = 0; i < n; i++) this.kernel.step(factor, seed, limit, this.time++, wrap ? 1 : 0, NORMS.indexOf(norm));
+    for (let i = 0; i < n; i++) this.kernel.step(factor, seed, limit, this.time++, wrap ? 1 : 0, maps);
   }
 
   /** The picture, premultiplied RGBA over a background -> RGBA bytes. */

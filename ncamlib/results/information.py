@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ncamlib.data.images import Images
 from ncamlib.errors import NcamError
+from ncamlib.experiments import EXPERIMENTS
 from ncamlib.machine import device_name
 from ncamlib.model import checkpoint
 from ncamlib.model.dna import draw_mutation, harden, mutate
@@ -29,7 +30,7 @@ MOST_WORDS = 64  # that a reader of mutated genes knows
 READ = 20_000  # genes that are read
 # The conditions that a model is grown under.
 CLEAN, HARD, REPLACED, WRONG = "clean", "most probable letters", "half replaced", "half wrong"
-SHUFFLED, NOISY = "another image's code", "noise as of the letters"
+NOISY = "noise as of the letters"
 
 
 @dataclass(frozen=True)
@@ -116,10 +117,6 @@ def _error(model: NCAM, images: Images, treat: Callable[[Tensor, torch.Generator
     return total / len(images)
 
 
-def _shuffled(code: Tensor, _: torch.Generator) -> Tensor:
-    return code.roll(1, 0)
-
-
 def _dna(model: NCAM, images: Images) -> tuple[dict[str, float], dict[str, Any]]:
     """(errors, everything else) of a model with DNA-like codes."""
     config = model.config
@@ -140,7 +137,7 @@ def _dna(model: NCAM, images: Images) -> tuple[dict[str, float], dict[str, Any]]
 
     treatments = {CLEAN: lambda code, _: code, HARD: lambda code, _: harden(code)}
     treatments |= {f"nearest of {count} words": snapped(count) for count in SNAPPED}
-    treatments |= {REPLACED: replaced(TEST_MUTATION), WRONG: replaced(HALF_WRONG), SHUFFLED: _shuffled}
+    treatments |= {REPLACED: replaced(TEST_MUTATION), WRONG: replaced(HALF_WRONG)}
     errors = {name: _error(model, images, treat) for name, treat in treatments.items()}
     about = {
         "noise": noise(model, images),
@@ -164,6 +161,14 @@ def noise(model: NCAM, images: Images) -> float:
     return math.sqrt(change / size)
 
 
+def _twin(name: str, device: torch.device) -> NCAM:
+    """The DNA model beside a continuous one; NcamError if none is shipped."""
+    other = name.replace("-ce-", "-dna-")
+    if other == name or other not in EXPERIMENTS or not checkpoint.checkpoint_path(other).is_file():
+        raise NcamError(f"there is no DNA model '{other}' whose noise '{name}' could be given: train that first")
+    return checkpoint.load_model(other, device)[0]
+
+
 @torch.no_grad()
 def measure_information(model: NCAM, images: Images, header: dict[str, Any]) -> Information:
     """Measure one model. A CE model gets the noise of the DNA model of the same name. NcamError for other models."""
@@ -175,14 +180,14 @@ def measure_information(model: NCAM, images: Images, header: dict[str, Any]) -> 
     if model.config.code == "dna":
         errors, about = _dna(model, sample)
     else:
-        twin, _ = checkpoint.load_model(name.replace("-ce-", "-dna-"), model.device)
+        twin = _twin(name, model.device)
         about = {"noise": noise(twin, sample), "words": None, "entropy": None, "two_words": None, "read": None}
 
         def noisy(code: Tensor, generator: torch.Generator) -> Tensor:
             size = about["noise"] * code.square().mean(1, keepdim=True).sqrt()
             return code + size * torch.randn(code.shape, generator=generator).to(code)
 
-        treatments = {CLEAN: lambda code, _: code, NOISY: noisy, SHUFFLED: _shuffled}
+        treatments = {CLEAN: lambda code, _: code, NOISY: noisy}
         errors = {treatment: _error(model, sample, treat) for treatment, treat in treatments.items()}
     where = {"device": device_name(model.device), "commit": commit()}
     trained = {"train_steps": header["step"], "data_digest": header["data_digest"]}

@@ -8,7 +8,7 @@ a recipe, not to prove anything. The trials of an earlier recipe stay recorded, 
 import functools
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,8 +20,9 @@ from ncamlib.data.images import Images
 from ncamlib.errors import NcamError, choice
 from ncamlib.experiments import experiment
 from ncamlib.model import checkpoint
+from ncamlib.model.base import Model
 from ncamlib.model.manifold import Growing
-from ncamlib.project import Records
+from ncamlib.project import Records, write_atomically
 from ncamlib.results.measurement import measure
 from ncamlib.training.loop import Diverged, train
 from ncamlib.training.processes import InUse
@@ -184,6 +185,33 @@ def over_seeds(base: str) -> dict[str, list[float | None]]:
     return {variant: [row.mse for row in rows] for variant, rows in by_variant(base).items()}
 
 
+class Leaks:
+    """The automaton's leak factor along a training, kept in a file beside it: a resumed training goes on with it."""
+
+    def __init__(self, file: Path):
+        self.file = file
+
+    def seen(self) -> tuple[tuple[int, float], ...]:
+        """(optimiser step, factor at full size), so far."""
+        return tuple(map(tuple, json.loads(self.file.read_text()))) if self.file.exists() else ()
+
+    def add(self, step: int, model: Model) -> None:
+        """Keep the factor of a model at this step, in place of those of later steps that are trained again."""
+        if isinstance(model, Growing):
+            earlier = [entry for entry in self.seen() if entry[0] < step]
+            write_atomically(self.file, json.dumps([*earlier, (step, model.nca.leak().item())]).encode())
+
+    def watch(self, run: Run) -> None:
+        """To be called after every step."""
+        if run.step % LEAK_EVERY == 1:
+            self.add(run.step, run.model)
+
+
+def _with(rows: Sequence[Trial], row: Trial) -> list[Trial]:
+    """The rows and this one; unchanged if another process was quicker."""
+    return [*rows] if any((one.base, one.change) == (row.base, row.change) for one in rows) else [*rows, row]
+
+
 def run(
     base: str,
     out: Path,
@@ -203,18 +231,14 @@ def run(
         trial = change(experiment(BASES.get(base, base)))
         settings = hashlib.sha256(json.dumps(to_dict(trial)).encode()).hexdigest()[:8]
         folder = out / f"{base}-{settings}"  # other settings, another folder
-        leaks: list[tuple[int, float]] = []
-
-        def watch(run: Run, leaks: list[tuple[int, float]] = leaks) -> None:
-            if run.step % LEAK_EVERY == 1 and isinstance(run.model, Growing):
-                leaks.append((run.step, run.model.nca.leak().item()))
-
+        leaks = Leaks(folder / "leaks.json")
         try:
-            header = train(trial, images, folder, device, seconds, watch, quiet=True).header()
+            header = train(trial, images, folder, device, seconds, leaks.watch, quiet=True).header()
             done = header["minutes"] * 60 / budget if seconds else header["step"] / trial.train.steps
             if done < 0.98:
                 raise NcamError(f"the trial '{label}' was stopped: run the same command to continue")
             model, _ = checkpoint.load_model(folder / MODEL_FILE, device)
+            leaks.add(header["step"], model)
             sample = images.sample(MEASURED)
             mse, clean = measure(model, sample).mse, measure(model, sample, mutation_rate=0.0).mse
         except InUse:
@@ -223,6 +247,6 @@ def run(
             header, mse, clean = checkpoint.read(folder / MODEL_FILE, "model")[1], None, None
         about = {key: header[key] for key in ("minutes", "data_digest", "note")}
         about |= {key: header["parts"][-1][key] for key in ("device", "commit")}
-        row = Trial(base, label, mse, clean, header["step"], seed=trial.train.seed, **about, leaks=tuple(leaks))
-        RECORDS.update(lambda rows, row=row: [*rows, row])
+        row = Trial(base, label, mse, clean, header["step"], seed=trial.train.seed, **about, leaks=leaks.seen())
+        RECORDS.update(functools.partial(_with, row=row))
         report(f"{base}, {label}: " + ("diverged" if mse is None else f"MSE {mse:.4f}, clean {clean:.4f}"))

@@ -29,7 +29,8 @@ class Unseen:
     components: int  # of the training images
     linear: float  # residual MSE of so many, as many as the code has numbers
     train_steps: int
-    data_digest: str
+    trained_on: str  # the digest of the training images
+    data_digest: str  # of the unseen ones
     device: str
     commit: str
 
@@ -63,6 +64,7 @@ def measure_unseen(model: Model, known: Images, header: dict[str, Any], unseen: 
         components=len(linear),
         linear=linear.error(unseen),
         train_steps=header["step"],
+        trained_on=header["data_digest"],
         data_digest=unseen.digest,
         device=device_name(model.device),
         commit=commit(),

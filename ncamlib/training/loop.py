@@ -177,6 +177,10 @@ def check_ranks(group: Ranks, experiment: Experiment, images: Images, time_budge
     group.divide(experiment.train.batch)
     if experiment.train.pool and experiment.model.decoder == "conv":
         raise NcamError(f"'{experiment.name}' has a convolutional decoder: nothing grows that a pool could keep")
+    if experiment.train.pool and experiment.model.noise:
+        raise NcamError(
+            f"'{experiment.name}' has noise on its codes, which a pool does not keep: leave one of them out"
+        )
     if experiment.train.pool and group.world > 1:
         raise NcamError(f"'{experiment.name}' trains on a pool of states, which one process keeps: start it alone")
     facts = {"settings": to_dict(experiment), "images": images.digest, "time budget": time_budget, "commit": commit()}
