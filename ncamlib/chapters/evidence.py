@@ -171,8 +171,11 @@ CLAIMS: list[tuple[str, str, Cell, Cell]] = [
     (
         "Automata can recover corrupted patterns (section 2, of other work; chapter 09)",
         "–",
-        lambda: f"the lizard trained to heal: {_lived('lizard-single-sto-regrow')}",
-        f"{HOLDS} if they are trained for it; those of the paper's training do not",
+        lambda: (
+            f"trained to heal, a lizard: {_lived('lizard-single-sto-regrow')}; "
+            f"letters: {_lived('chars-dna-syn-regrow')}"
+        ),
+        f"{HOLDS} for one picture, in part for the letters; without training for it they do not",
     ),
     (
         "No part has to be pre-trained",

@@ -168,7 +168,7 @@ def leak_curves(curves: dict[str, Sequence[Sequence[tuple[int, float]]]]) -> Any
         for j, curve in enumerate(seeds):
             steps, factors = zip(*curve, strict=True)
             axis.plot(steps, factors, color=f"C{i}", linewidth=1, label=name if j == 0 else None)
-    axis.set(xlabel="optimiser step", ylabel="leak factor", yscale="log")
+    axis.set(xlabel="optimiser step", ylabel="leak factor")
     if curves:
         axis.legend(frameon=False, fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5))
     figure.tight_layout()
