@@ -15,8 +15,8 @@ const PICTURE = -1;
 const life = { module: null, decoder: null, encoder: null, automaton: null, weights: null, rule: null };
 // How it grows: until which step, and which growth this is, by the page's count.
 const pace = { fireRate: 1, seed: 0, speed: 30, playing: false, until: Infinity, epoch: 0 };
-// What was wounded: the picture before the first wound, and how far from it the wounds have left it.
-const wounds = { before: null, most: 0 };
+// What was wounded: the picture before the first wound, which of its values were hurt, and how far off that left them.
+const wounds = { before: null, hurt: new Set(), most: 0 };
 // Times in milliseconds: steps owed since `last`, steps taken since `since`.
 const clock = { last: 0, owed: 0, since: 0, taken: 0 };
 const tick = new MessageChannel(); // a timer that does not wait
@@ -36,21 +36,30 @@ function useWeights(weights, rule) {
 
 function forgetWounds() {
   wounds.before = null;
+  wounds.hurt.clear();
   wounds.most = 0;
 }
 
-/** The sum of squared differences. */
-function distance(one, two) {
-  return one.reduce((sum, value, i) => sum + (value - two[i]) ** 2, 0);
+/** How far what was hurt is from what it was: the sum of squared differences. Elsewhere the picture lives on. */
+function distance(colours) {
+  let sum = 0;
+  for (const i of wounds.hurt) sum += (colours[i] - wounds.before[i]) ** 2;
+  return sum;
+}
+
+/** Keeps what one wound has changed. */
+function hurt(before, after) {
+  for (let i = 0; i < after.length; i++) if (after[i] !== before[i]) wounds.hurt.add(i);
+  wounds.most = Math.max(wounds.most, distance(after));
 }
 
 /** The share of the wounds that is still seen, 0 to 1 or more; null if what was wounded was not grown. What they did
  *  is forgotten: the next wound is one of the picture as it is then.
  */
 function leftOfWounds() {
-  const { before, most } = wounds;
+  const left = wounds.most > 0 ? distance(life.automaton.colours) / wounds.most : null;
   forgetWounds();
-  return before && most > 0 ? distance(life.automaton.colours, before) / most : null;
+  return left;
 }
 
 function wake() {
@@ -162,9 +171,10 @@ const handlers = {
     if (life.rule) life.automaton.step(life.rule, pace.fireRate, pace.seed, n);
   },
   wound({ x, y, radius, whole }) {
-    if (whole) wounds.before ??= life.automaton.colours;
+    const { colours } = life.automaton;
+    if (whole) wounds.before ??= colours;
     life.automaton.wound(x, y, radius);
-    if (wounds.before) wounds.most = Math.max(wounds.most, distance(life.automaton.colours, wounds.before));
+    if (wounds.before) hurt(colours, life.automaton.colours);
   },
   frame({ channel, background }) {
     const { pixels, side } = paint(channel, background);
