@@ -5,7 +5,9 @@ CONSTRAINTS ?= -c constraints.txt
 PIP := $(BIN)/python -m pip install -q --disable-pip-version-check $(CONSTRAINTS)
 CACHE := _build/.jupyter_cache
 BOOK := _build/html/index.html
-PARALLEL := -n auto --maxprocesses 4
+# Tests run side by side, so each has one thread: threads that wait for a busy core spin.
+PARALLEL := OMP_NUM_THREADS=1 $(BIN)/python
+WORKERS := -n auto --maxprocesses 4
 NPM := $(shell command -v npm 2>/dev/null)
 CPP := ncamlib/kernels/rollout.cpp ncamlib/live/automaton.cpp
 
@@ -18,8 +20,8 @@ book: $(BIN)/ready
 	@echo "The book is built: open $(CURDIR)/$(BOOK)"
 
 test: book lint
-	$(BIN)/python -m pytest $(PARALLEL) tests
-	$(BIN)/python -m pytest $(PARALLEL) --dist loadscope -p no:cacheprovider -W default --nbval-lax --nbval-current-env book
+	$(PARALLEL) -m pytest $(WORKERS) tests
+	$(PARALLEL) -m pytest $(WORKERS) --dist loadscope -p no:cacheprovider -W default --nbval-lax --nbval-current-env book
 
 lint: $(BIN)/ready $(if $(NPM),node_modules/ready)
 	$(BIN)/ruff check .
