@@ -39,6 +39,13 @@ def test_a_figure_is_saved_twice_with_its_parameters(book):
     assert '"seed": 3' in saved(book)["one.svg"].decode()
 
 
+def test_a_figure_of_pictures_is_saved_as_pixels_only(book):
+    drawn = line(0.5)
+    drawn.axes[0].imshow([[0, 1]])
+    figures.save_figure(drawn, "one", {})
+    assert set(saved(book)) == {"one.png"}
+
+
 @pytest.mark.parametrize(
     ("height", "parameters", "replaced"),
     [(0.5, {"seed": 3}, False), (0.50001, {"seed": 3}, False), (0.9, {"seed": 3}, True), (0.50001, {"seed": 4}, True)],

@@ -66,7 +66,9 @@ def channel_grid(state: Tensor, names: Sequence[str] | None = None) -> Any:
 
 
 def save_figure(figure: Any, name: str, parameters: dict[str, Any]) -> None:
-    """Save a matplotlib figure under figures/ as PNG and SVG, its parameters in their metadata.
+    """Save a matplotlib figure under figures/ as PNG, its parameters in its metadata; a plot also as SVG.
+
+    A figure that is made of pictures would only be larger as SVG.
 
     Only in the book's own folder, where the book is built: a run from elsewhere, with other parameters,
     leaves the figures of the book alone. So does a run whose figure differs only by rounding, as machines do.
@@ -79,7 +81,8 @@ def save_figure(figure: Any, name: str, parameters: dict[str, Any]) -> None:
     texts = {k: " ".join(map(str, v)) if isinstance(v, list) else v for k, v in parameters.items()}
     description = json.dumps(texts, ensure_ascii=False, sort_keys=True, default=str)
     contents = {}
-    for suffix, unwanted in ((".png", "Software"), (".svg", "Date")):
+    pictures = any(axis.images for axis in figure.axes)
+    for suffix, unwanted in ((".png", "Software"),) if pictures else ((".png", "Software"), (".svg", "Date")):
         buffer = io.BytesIO()
         with mpl.rc_context({"svg.hashsalt": name}):  # the same figure gives the same file
             figure.savefig(buffer, format=suffix[1:], dpi=150, metadata={"Description": description, unwanted: None})
