@@ -7,7 +7,7 @@ import pytest
 from ncamlib import results
 from ncamlib.chapters import evidence
 from ncamlib.model import checkpoint
-from ncamlib.results import information, persistence, tables, trials, unseen
+from ncamlib.results import information, persistence, studies, tables, trials, unseen
 from ncamlib.results.tables import number
 
 
@@ -30,8 +30,8 @@ def test_tables_are_rectangular(make):
 
 
 def _trial(variant: str, seed: int, mse: float | None) -> trials.Trial:
-    row = trials.Trial(trials.CLAIMS, f"{variant}, seed {seed}", mse, mse, 500 + seed, 3.0, seed, "CPU", "abc", "d", "")
-    return dataclasses.replace(row, leaks=((1, 0.025), (26, 0.02)))
+    row = trials.Trial(studies.CLAIMS, f"{variant}, seed {seed}", mse, mse, 500, 3.0, seed, "CPU", "abc", "d", "")
+    return dataclasses.replace(row, leaks=((1, 0.025), (26, 0.02)), mse_2t=0.03, far=0.45 + seed / 100)
 
 
 @pytest.mark.parametrize(
@@ -43,8 +43,11 @@ def test_the_verdict_on_conditioning_follows_the_runs(monkeypatch, film, verdict
     rivals = [_trial("FiLM instead of predicted weights", seed, film) for seed in range(3)]
     monkeypatch.setattr(trials, "load", lambda: [*weights, *rivals])
     assert evidence._film().split(":")[0] == verdict
-    table = tables.seeds_markdown(trials.CLAIMS)
-    assert "| DNA, synchronous | 3 | 0.0110 ± 0.0010 | 0.0110 ± 0.0010 | 500 to 502 | 0.0200 ± 0.0000 |" in table
+    table = tables.seeds_markdown(studies.CLAIMS)
+    assert (
+        "| DNA, synchronous | 3 | 0.0110 ± 0.0010 | 0.0110 ± 0.0010 | 0.0300 ± 0.0000 | 46% | 0.0200 ± 0.0000 |"
+        in table
+    )
     assert [len(curves) for curves in evidence.leak_curves().values()] == [3, 3]
 
 

@@ -12,7 +12,7 @@ from ncamlib.config import ModelConfig, TrainConfig
 from ncamlib.errors import NcamError
 from ncamlib.experiments import experiment
 from ncamlib.model.build import build
-from ncamlib.results import tables, trials
+from ncamlib.results import measurement, studies, tables, trials
 
 CPU = torch.device("cpu")
 TINY = ModelConfig(
@@ -21,15 +21,20 @@ TINY = ModelConfig(
 
 
 @pytest.fixture
-def checkout(tmp_path, monkeypatch):
-    """An empty checkout to record into, and one small base experiment with two trials."""
+def empty(tmp_path, monkeypatch):
+    """An empty checkout to record into."""
     (tmp_path / "figures").mkdir()
     (tmp_path / "_toc.yml").touch()
     monkeypatch.setenv("NCAM_HOME", str(tmp_path))
+
+
+@pytest.fixture
+def checkout(empty, monkeypatch):
+    """An empty checkout, and one small base experiment with two trials."""
     base = dataclasses.replace(experiment("emos-dna-sto"), model=TINY, train=TrainConfig(batch=4))
-    monkeypatch.setattr(trials, "experiment", lambda name: base)
-    changes = {"as it is": trials._train(), "twice the batch": trials._train(batch=8)}
-    monkeypatch.setattr(trials, "TRIALS", {"emos-dna-sto": changes})
+    monkeypatch.setattr(studies, "experiment", lambda name: base)
+    changes = {"as it is": studies.train(), "twice the batch": studies.train(batch=8)}
+    monkeypatch.setattr(studies, "STUDIES", {"emos-dna-sto": studies.Study("emos-dna-sto", changes)})
     return project.project_root()
 
 
@@ -40,8 +45,8 @@ def images():
 
 
 def test_every_trial_changes_something_else():
-    for base, changes in trials.TRIALS.items():
-        settings = [change(experiment(trials.BASES.get(base, base))) for change in changes.values()]
+    for study in studies.STUDIES.values():
+        settings = [study.trial(change) for change in study.changes]
         assert len({str(s) for s in settings}) == len(settings)
 
 
@@ -92,3 +97,32 @@ def test_two_processes_record_a_trial_once():
     other = dataclasses.replace(row, change="no norm, seed 1")
     assert trials._with([row], dataclasses.replace(row, mse=0.08)) == [row]
     assert trials._with([row], other) == [row, other]
+
+
+def test_a_rate_of_the_ablation_is_found_in_its_table(empty):
+    row = trials.Trial(studies.ABLATION, "", 0.07, 0.1, 500, 3.0, 0, "CPU", "abc", "d", "")
+    errors = {
+        ("full model", 2e-3): (0.05, 0.07),
+        ("full model", 6e-3): (0.04, 0.04),
+        ("no slices", 1.8e-2): (0.1, None),
+    }
+    trials.RECORDS.save(
+        [
+            dataclasses.replace(row, change=f"{name}{studies.AT_RATE}{rate:g}, seed {seed}", seed=seed, mse=mse)
+            for (name, rate), both in errors.items()
+            for seed, mse in enumerate(both)
+        ]
+    )
+    assert {row.change for row in trials.load()} <= studies.STUDIES[studies.ABLATION].changes.keys()
+    table = tables.rates_markdown().splitlines()
+    assert table[0] == "| trained | 0.002 | 0.006 | 0.018 |"
+    assert table[2] == "| full model | 0.0600 ± 0.0141 | **0.0400 ± 0.0000** | – |"
+    assert table[3] == "| no slices | – | – | 0.1000 (1 of 2 diverged) |"
+
+
+@pytest.mark.parametrize("norm", ["none", "sobel", "all"])
+def test_only_a_norm_tells_cells_about_others_far_away(norm, images):
+    torch.manual_seed(0)
+    model = build(dataclasses.replace(TINY, norm=norm))
+    far = measurement.felt_far_away(model, images.pixels)
+    assert far == 0 if norm == "none" else 0 < far < 1

@@ -32,15 +32,18 @@ def test_a_linear_code_leaves_what_pca_leaves(count):
 
 def test_recorded_under_its_experiment(tmp_path, monkeypatch):
     few = emoji("heldout", 64)
-    few = Images(few.name, few.pixels[:4], few.names[:4])
+    few = few.pick([0, 1, 2])
     monkeypatch.setattr("ncamlib.data.emoji", lambda name, size: few if name == "heldout" else emoji(name, size))
     saved = []
     monkeypatch.setattr(unseen, "record", saved.append)
     said = CliRunner().invoke(app, ["evaluate", "chars-dna-syn", "--test", "--record"])
     assert said.exit_code == 0, said.exception
     (row,) = saved
-    assert (row.experiment, row.images, row.measured.images) == ("chars-dna-syn", "heldout", 4)
+    assert (row.experiment, row.images, row.measured.images) == ("chars-dna-syn", "heldout", 3)
     assert 0 < row.linear < row.mean
+    for name, whole in (("mse", row.measured.mse), ("nearest", row.nearest)):
+        assert sum(getattr(part, name) * part.images for part in row.versions) / 3 == pytest.approx(whole, rel=0.1)
+    assert [part.version for part in row.versions] == ["13", "13.1", "15.1"]
 
 
 def test_photographs_need_their_training_images(tmp_path):

@@ -22,7 +22,7 @@ from ncamlib.machine import device_name
 from ncamlib.model import load_model, seed
 from ncamlib.project import Records, commit
 from ncamlib.results import measure
-from ncamlib.results.trials import EARLIER_GRIDS, grids
+from ncamlib.results.studies import EARLIER_GRIDS, grids
 from ncamlib.training import MODEL_FILE, prepare, schedule, train
 from ncamlib.training.loop import Feed, train_step
 from ncamlib.training.processes import Ranks

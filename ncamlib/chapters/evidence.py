@@ -8,7 +8,7 @@ from ncamlib.experiments import EXPERIMENTS
 from ncamlib.model import checkpoint
 from ncamlib.model.manifold import Growing
 from ncamlib.results import information as codes
-from ncamlib.results import persistence, trials
+from ncamlib.results import persistence, studies, trials
 from ncamlib.results import unseen as others
 from ncamlib.results.pca import RECORDS as LINEAR
 from ncamlib.results.tables import number, spread
@@ -57,7 +57,7 @@ def _ratio(name: str, other: str) -> str:
 
 def _seeds(*variants: str) -> str:
     """Means and standard deviations of short runs, of those that are recorded."""
-    there = trials.by_variant(trials.CLAIMS)
+    there = trials.by_variant(studies.CLAIMS)
     return " / ".join(spread([row.mse for row in there[name]]) if name in there else "–" for name in variants)
 
 
@@ -75,7 +75,7 @@ def _lived(name: str) -> str:
 
 
 def _film() -> str:
-    there = trials.over_seeds(trials.CLAIMS)
+    there = trials.over_seeds(studies.CLAIMS)
     rivals = there.get("DNA, synchronous", []), there.get("FiLM instead of predicted weights", [])
     if min(map(len, rivals)) < 3:
         return f"{OPEN}: too few runs so far"
@@ -200,7 +200,7 @@ def claims(most: int = 0) -> str:
 
 def leak_curves() -> dict[str, list[tuple[tuple[int, float], ...]]]:
     """The automaton's leak factor over training, at full size: a curve per seed, by variant."""
-    variants = trials.by_variant(trials.CLAIMS)
+    variants = trials.by_variant(studies.CLAIMS)
     return {name: [row.leaks for row in rows if row.leaks] for name, rows in variants.items() if "leak" not in name}
 
 

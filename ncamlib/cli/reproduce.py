@@ -70,26 +70,30 @@ def reproduce(
 
 
 def trials(
-    bases: Annotated[
+    names: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[EXPERIMENT|claims]...", help="By default all, except claims, which takes hours."),
+        typer.Argument(metavar="[STUDY]...", help="By default those of the recipe; the others take hours."),
     ] = None,
     out: Annotated[Path, typer.Option(help="One folder per trial.")] = Path("runs/trials"),
     time_budget: Annotated[
-        str, typer.Option(help="For each trial; those of claims have a number of optimiser steps instead.")
+        str, typer.Option(help="For each trial; in some studies it is a number of optimiser steps instead.")
     ] = "4m",
     threads: Threads = 1,
     device: Device = "auto",
     data_dir: DataDir = None,
 ) -> None:
-    """Train a base experiment with one setting changed at a time, and record the effect of each change."""
-    from ncamlib.results import trials as recipe
+    """Train the base experiments of studies with one setting changed at a time, and record the effect of each change.
+
+    Studies: full-ce-syn and chars-dna-sto (the recipe), claims, full-set, ablation, variety-dna-sto.
+    """
+    from ncamlib.results import studies
+    from ncamlib.results import trials as trying
 
     torch.set_num_threads(threads)
-    for name in bases or [name for name in recipe.TRIALS if name != recipe.CLAIMS]:
-        base = experiment(recipe.BASES.get(name, name))
+    for name in names or studies.RECIPE:
+        base = experiment(studies.study(name).base)
         images = load_images(base, base.images, data_dir if base.images == "cifar10" else None)
-        recipe.run(name, out, pick_device(device), images, parse_duration(time_budget), typer.echo)
+        trying.run(name, out, pick_device(device), images, parse_duration(time_budget), typer.echo)
 
 
 def merge(

@@ -63,9 +63,12 @@ class Images:
         if not 0 < count < len(self):
             return self
         places = torch.randperm(len(self), generator=torch.Generator().manual_seed(seed))[:count].sort().values
-        rows = places.tolist()
-        sequences = [self.sequences[i] for i in rows] if self.sequences else []
-        return Images(self.name, self.pixels[places], [self.names[i] for i in rows], sequences, self.note)
+        return self.pick(places.tolist())
+
+    def pick(self, places: Sequence[int]) -> "Images":
+        """Those at some places, in this order."""
+        sequences = [self.sequences[i] for i in places] if self.sequences else []
+        return Images(self.name, self.pixels[list(places)], [self.names[i] for i in places], sequences, self.note)
 
     def index(self, key: str) -> int:
         """Position of an emoji given as itself, its name or its code points, however spelled; NcamError if absent.

@@ -80,6 +80,12 @@ def emoji(subset: str, size: int = 64) -> Images:
     return Images(subset, pixels, [r["name"] for r in table], [r["sequence"] for r in table])
 
 
+def versions(images: Images) -> list[str]:
+    """The version of the emoji standard in which each image came; empty if they are not emoji."""
+    known = {row["sequence"]: row["version"] for row in manifest()}
+    return [known[sequence] for sequence in images.sequences]
+
+
 def single(key: str, size: int = 64) -> Images:
     """One emoji of the whole font, given as itself, its name or its code points: (1, 4, size, size)."""
     table = manifest()

@@ -1,6 +1,7 @@
 """The recorded results as tables: the rows of the paper, the published numbers and ours. All Markdown is made here."""
 
 import itertools
+import math
 import statistics
 from collections.abc import Sequence
 from decimal import ROUND_HALF_UP, Decimal
@@ -12,7 +13,7 @@ from ncamlib.config import Experiment
 from ncamlib.errors import NcamError
 from ncamlib.experiments import CHAPTERS, EXPERIMENTS
 from ncamlib.project import write_atomically
-from ncamlib.results import pca, store, trials
+from ncamlib.results import pca, store, studies, trials
 from ncamlib.results.measurement import BEST, TABLE, Result
 from ncamlib.results.trials import Trial
 
@@ -123,23 +124,43 @@ def spread(values: Sequence[float | None]) -> str:
     return f"{number(statistics.mean(there))}{deviation}{lost}"
 
 
-def seeds_markdown(base: str) -> str:
+def seeds_markdown(study: str) -> str:
     """Trials over several seeds as a Markdown table: a row per variant, with means and standard deviations."""
-    titles = ["trained", "seeds", "MSE, as trained", "MSE, clean codes", "optimiser steps", "leak factor at the end"]
+    titles = ["trained", "seeds", "MSE, as trained", "clean codes", "after 2 T", "felt far away", "leak factor"]
     lines = [f"| {' | '.join(titles)} |", f"|---|{'--:|' * (len(titles) - 1)}"]
-    for variant, rows in trials.by_variant(base).items():
+    for variant, rows in trials.by_variant(study).items():
+        errors = [spread([getattr(row, name) for row in rows]) for name in ("mse", "mse_clean", "mse_2t")]
+        far = [row.far for row in rows if row.far is not None]
+        felt = f"{statistics.mean(far):.0%}" if far else "–"
         leaks = [row.leaks[-1][1] for row in rows if row.leaks]
-        counts = [row.train_steps for row in rows]
-        steps = " to ".join(f"{count:,}" for count in sorted({min(counts), max(counts)}))
-        cells = [variant, str(len(rows)), spread([row.mse for row in rows]), spread([row.mse_clean for row in rows])]
-        lines.append(f"| {' | '.join([*cells, steps, spread(leaks) if leaks else '–'])} |")
+        cells = [variant, str(len(rows)), *errors, felt, spread(leaks) if leaks else "–"]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def rates_markdown() -> str:
+    """The ablation at several learning rates: a row per variant, the lowest mean of a row in bold."""
+    variants = trials.over_seeds(studies.ABLATION)
+    rows = dict.fromkeys(variant.split(studies.AT_RATE)[0] for variant in variants)
+    lines = [
+        f"| trained | {' | '.join(f'{rate:g}' for rate in studies.RATES)} |",
+        f"|---|{'--:|' * len(studies.RATES)}",
+    ]
+    for row in rows:
+        errors = [variants.get(f"{row}{studies.AT_RATE}{rate:g}", []) for rate in studies.RATES]
+        means = [statistics.mean(e) if e and None not in e else math.inf for e in errors]
+        cells = [spread(e) if e else "–" for e in errors]
+        best = means.index(min(means))
+        cells[best] = f"**{cells[best]}**" if means[best] < math.inf else cells[best]
+        lines.append(f"| {row} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
 def rendered() -> dict[str, str]:
     """The tables of README and book, rendered from the recorded results, by file."""
     rows = summary()
-    recipe = [row for row in trials.load() if row.base not in (trials.ABLATION, trials.CLAIMS)]
+    elsewhere = studies.STUDIES.keys() - set(studies.RECIPE)
+    recipe = [row for row in trials.load() if row.base not in elsewhere]
     return {
         "README.md": markdown(rows, book="book/"),
         "book/intro.md": markdown(rows),

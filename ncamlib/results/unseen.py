@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from ncamlib.data.images import Images
+from ncamlib.data.sprites import versions
 from ncamlib.machine import device_name
 from ncamlib.model.base import Model
 from ncamlib.project import Records, commit
@@ -14,6 +15,16 @@ from ncamlib.results.measurement import SEEDS, Measurement, measure
 from ncamlib.results.pca import LinearCode
 
 PART = 256  # images compared at once
+
+
+@dataclass(frozen=True)
+class Version:
+    """Unseen emoji of one version of the standard."""
+
+    version: str
+    images: int
+    mse: float
+    nearest: float
 
 
 @dataclass(frozen=True)
@@ -33,6 +44,7 @@ class Unseen:
     data_digest: str  # of the unseen ones
     device: str
     commit: str
+    versions: tuple[Version, ...] = ()  # of emoji, the oldest first
 
 
 RECORDS = Records("unseen.json", Unseen)
@@ -53,14 +65,14 @@ def mean(known: Images, unseen: Images) -> float:
 @torch.no_grad()
 def measure_unseen(model: Model, known: Images, header: dict[str, Any], unseen: Images) -> Unseen:
     """Measure a model on unseen images, and what its training images alone say about them."""
-    linear = LinearCode(known, model.config.embedding)
+    linear, distances = LinearCode(known, model.config.embedding), nearest(known, unseen)
     return Unseen(
         experiment=header["experiment"]["name"],
         images=unseen.name,
         note=unseen.note,
         measured=measure(model, unseen, seeds=SEEDS),
         mean=mean(known, unseen),
-        nearest=nearest(known, unseen).mean().item(),
+        nearest=distances.mean().item(),
         components=len(linear),
         linear=linear.error(unseen),
         train_steps=header["step"],
@@ -68,6 +80,18 @@ def measure_unseen(model: Model, known: Images, header: dict[str, Any], unseen: 
         data_digest=unseen.digest,
         device=device_name(model.device),
         commit=commit(),
+        versions=_by_version(model, unseen, distances),
+    )
+
+
+def _by_version(model: Model, unseen: Images, distances: Tensor) -> tuple[Version, ...]:
+    """The errors version by version; distances (N,) are those from the nearest known images."""
+    places: dict[str, list[int]] = {}
+    for i, version in enumerate(versions(unseen)):
+        places.setdefault(version, []).append(i)
+    return tuple(
+        Version(version, len(some), measure(model, unseen.pick(some), seeds=SEEDS).mse, distances[some].mean().item())
+        for version, some in sorted(places.items(), key=lambda item: float(item[0]))
     )
 
 

@@ -1,0 +1,176 @@
+"""What trials vary: studies of the recipe, of what the paper claims or leaves open, and of its ablation.
+
+A study is a base experiment and the changes made to it, by what they are called in tables. A variant that is trained
+with several seeds has one change for each.
+"""
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ncamlib.config import Experiment, Stage
+from ncamlib.errors import choice
+from ncamlib.experiments import experiment
+
+RATES = (2e-3, 6e-3, 1.8e-2)  # the learning rates that each row of the ablation is trained with
+AT_RATE = ", learning rate "
+LETTER_NOISE = 0.118  # `Information.noise` of chars-dna-syn
+EARLIER_GRIDS = ((0.35, 32), (0.5, 40), (0.65, 48), (0.8, 56), (1.0, 64))  # of the recipe before this one
+
+Change = Callable[[Experiment], Experiment]
+
+
+def train(**fields: Any) -> Change:
+    """Other settings of the training."""
+    return lambda base: replace(base, train=replace(base.train, **fields))
+
+
+def model(**fields: Any) -> Change:
+    """Other settings of the model."""
+    return lambda base: replace(base, model=replace(base.model, **fields))
+
+
+def stages(change: Callable[[Stage], Stage]) -> Change:
+    """The same change to every stage of the training."""
+    return lambda base: train(stages=tuple(change(stage) for stage in base.train.stages))(base)
+
+
+def steps_per_cell(ratio: float) -> Change:
+    """Fix the ratio of automaton steps to the side of the grid, for every grid."""
+
+    def change(base: Experiment) -> Experiment:
+        base = model(steps=round(ratio * base.model.image_size))(base)
+        return stages(lambda stage: replace(stage, steps=round(ratio * stage.grid)))(base)
+
+    return change
+
+
+def grids(*parts: tuple[float, int]) -> Change:
+    """Other grids until these shares, with a learning rate that falls from beginning to end."""
+
+    def change(base: Experiment) -> Experiment:
+        ratio = base.model.steps / base.model.image_size
+        starts = [0.0, *(until for until, _ in parts)]
+        stages = tuple(
+            Stage(until, grid, round(ratio * grid), rates=(1 - start, 1 - until))
+            for start, (until, grid) in zip(starts, parts, strict=False)
+        )
+        return train(stages=stages)(base)
+
+    return change
+
+
+def after(*changes: Change) -> Change:
+    """One change after the other."""
+    return lambda base: functools.reduce(lambda experiment, change: change(experiment), changes, base)
+
+
+def _seeds(variants: dict[str, Change]) -> dict[str, Change]:
+    """Variants with three seeds each: enough to tell a difference from noise."""
+    return {
+        f"{row}, seed {seed}": after(change, train(seed=seed)) for seed in range(3) for row, change in variants.items()
+    }
+
+
+def _rows() -> dict[str, Change]:
+    """The rows of the paper's ablation."""
+    suffixes = {"full model": "", "no leak factor": "-noleak", "no normalisation": "-nonorm", "no slices": "-noslices"}
+    return {row: lambda base, suffix=suffix: experiment(base.name + suffix) for row, suffix in suffixes.items()}
+
+
+def _ablation() -> dict[str, Change]:
+    """Every row of the ablation at every learning rate, with as many steps of the automaton as the shipped ones."""
+    return {
+        f"{row}{AT_RATE}{rate:g}": after(change, steps_per_cell(0.75), train(learning_rate=rate))
+        for row, change in _rows().items()
+        for rate in RATES
+    }
+
+
+STOCHASTIC = after(model(fire_rate=0.5), steps_per_cell(1.5))  # as in the stochastic rows
+CONTINUOUS = after(model(code="ce"), train(components=True))  # as in the rows with continuous codes
+
+
+def _codes_and_updates() -> dict[str, Change]:
+    """Fig. 5's four models with 512 numbers."""
+    return {
+        "DNA, synchronous": train(),
+        "CE, synchronous": CONTINUOUS,
+        "DNA, stochastic, 3 times the steps": STOCHASTIC,
+        "CE, stochastic, 3 times the steps": after(STOCHASTIC, CONTINUOUS),
+    }
+
+
+def _claims() -> dict[str, Change]:
+    """What the paper claims, or leaves open, against the alternatives."""
+    return {
+        **_codes_and_updates(),
+        "DNA, stochastic, as many steps": model(fire_rate=0.5),
+        "CE, from random projections as DNA": model(code="ce"),
+        "CE with the noise of mutated DNA": after(CONTINUOUS, model(noise=LETTER_NOISE)),
+        "norm of the Sobel maps only": model(norm="sobel"),
+        "no norm": model(norm="none"),
+        "leak factors fixed": model(leak="fixed"),
+        "no leak factors": model(leak="none"),
+        "no leak factors, a third of the learning rate": after(model(leak="none"), train(learning_rate=2e-3)),
+        "FiLM instead of predicted weights": model(predictor="film"),
+    }
+
+
+def _recipe() -> dict[str, Change]:
+    """The recipe with one of its parts changed."""
+    return {
+        "the recipe": train(),
+        "zeros beyond the edge": model(wrap=False),
+        "64×64 from the start": grids((1.0, 64)),
+        "32×32, 40, 48, 56, 64, as before": grids(*EARLIER_GRIDS),
+        "leak factor not scaled with the grid": train(scale_leak=False),
+        "encoder's convolutions trained": train(encoder_from=0.0),
+        "encoder's convolutions trained from 80% on": train(encoder_from=0.8),
+        "embedding from random projections": train(components=False),
+        "no weight averaging": train(ema=0.0),
+        "constant learning rate": stages(lambda stage: replace(stage, rates=(0.5, 0.5))),
+        "batches drawn with replacement": train(replacement=True),
+    }
+
+
+def _steps_of_growth() -> dict[str, Change]:
+    return {
+        "steps: 3/4 of the side": steps_per_cell(0.75),
+        "steps: 3/2 of the side": train(),
+        "steps: 3 times the side": steps_per_cell(3.0),
+    }
+
+
+@dataclass(frozen=True)
+class Study:
+    """One base experiment and the changes made to it."""
+
+    base: str
+    changes: dict[str, Change]
+    steps: int | None = None  # optimiser steps of each; None: as many as fit into a time budget
+
+    def trial(self, change: str) -> Experiment:
+        """The experiment that one change makes of the base."""
+        changed = self.changes[change](experiment(self.base))
+        return replace(changed, train=replace(changed.train, steps=self.steps)) if self.steps else changed
+
+
+# Those of the recipe are named as their base. They are shown in `choices`, the others where their names say.
+RECIPE = ("full-ce-syn", "chars-dna-sto")
+EARLIER_ABLATION = "variety-dna-sto"  # chapter 05, in the recipe before this one
+ABLATION, CLAIMS, FULL_SET = "ablation", "claims", "full-set"  # chapter 05, the page on evidence
+STUDIES = {
+    "full-ce-syn": Study("full-ce-syn", _recipe()),
+    "chars-dna-sto": Study("chars-dna-sto", _steps_of_growth()),
+    EARLIER_ABLATION: Study("variety-dna-sto", _seeds(_rows())),
+    ABLATION: Study("variety-dna-sto", _seeds(_ablation()), steps=500),
+    CLAIMS: Study("chars-dna-syn", _seeds(_claims()), steps=500),
+    FULL_SET: Study("full-dna-syn", _seeds(_codes_and_updates()), steps=1000),
+}
+
+
+def study(name: str) -> Study:
+    """The study of this name; NcamError listing all names if there is none."""
+    return STUDIES[choice("trials", name, STUDIES)]
