@@ -11,6 +11,7 @@ import torch
 from ncamlib.bench import peers
 from ncamlib.bench import rollout as bench
 from ncamlib.cli import main
+from ncamlib.kernels import rollout
 
 CPU = torch.device("cpu")
 SMALL = bench.Case(training=True, fire_rate=0.5, grid=8, steps=3, batch=2)
@@ -26,6 +27,17 @@ def test_all_variants_compute_the_same():
     assert {"naive", "bmm eager"} <= results.keys()
     for result in results.values():
         torch.testing.assert_close(result, results["naive"], rtol=1e-4, atol=1e-5)
+
+
+def test_peers_agree_where_the_grid_wraps_round():
+    state, weights, leak, steps, masks = bench.inputs(dataclasses.replace(SMALL, fire_rate=1.0), CPU)
+    expected = rollout(state, weights, leak, steps, wrap=True, backend="reference")
+    assert not torch.allclose(expected, rollout(state, weights, leak, steps, wrap=False, backend="reference"))
+    for name, peer in peers.installed(wrap=True).items():
+        result = peer(state, weights, leak, steps, masks)
+        torch.testing.assert_close(
+            result, expected, rtol=1e-4, atol=1e-5, msg=lambda text, name=name: f"{name}: {text}"
+        )
 
 
 def test_operations_are_counted_for_live_cells_only():

@@ -16,14 +16,17 @@ from ncamlib.kernels import Weights
 from ncamlib.kernels.reference import EPS
 
 
-def installed() -> dict[str, "Peer"]:
-    """The peers that can run here, by name."""
+def installed(wrap: bool = False) -> dict[str, "Peer"]:
+    """The peers that can run here, by name. With `wrap` their grids do, else zeros lie beyond the edge."""
     peers = {"jax": JaxScan, "cax": Cax}
-    return {name: peer() for name, peer in peers.items() if importlib.util.find_spec(name)}
+    return {name: peer(wrap) for name, peer in peers.items() if importlib.util.find_spec(name)}
 
 
 class Peer:
     """A rollout outside torch: call it for forward, or `training` for forward and backward."""
+
+    def __init__(self, wrap: bool = False):
+        self.wrap = wrap
 
     def _prepare(self, state: Tensor, weights: Weights, leak: Tensor, steps: int, masks: Tensor | None) -> tuple:
         """(inputs to differentiate, the others), in the peer's own layout."""
@@ -81,12 +84,11 @@ class JaxScan(Peer):
         cells = state.permute(0, 2, 3, 1).contiguous()
         return [_array(t) for t in (cells, *weights, leak)], _array(masks[:, :, 0])
 
-    @staticmethod
-    def step(x, w1, b1, w2, b2, leak, mask):
+    def step(self, x, w1, b1, w2, b2, leak, mask):
         """One sample's step: x (H, W, C)."""
         np = _jax().np
         height, width, channels = x.shape
-        padded = np.pad(x, ((1, 1), (1, 1), (0, 0)))
+        padded = np.pad(x, ((1, 1), (1, 1), (0, 0)), mode="wrap" if self.wrap else "constant")
         column = padded[:-2] + 2 * padded[1:-1] + padded[2:]
         row = padded[:, :-2] + 2 * padded[:, 1:-1] + padded[:, 2:]
         maps = np.concatenate([x, (column[:, 2:] - column[:, :-2]) / 8, (row[2:] - row[:-2]) / 8], -1)
@@ -94,12 +96,11 @@ class JaxScan(Peer):
         update = np.maximum(maps @ w1.T + b1, 0) @ w2.T + b2
         return x + leak * mask[..., None] * update.reshape(x.shape)
 
-    @staticmethod
-    def scan(inputs, masks):
+    def scan(self, inputs, masks):
         """The whole rollout."""
         jax = _jax().jax
         x, *weights, leak = inputs
-        step = jax.vmap(JaxScan.step, in_axes=(0, 0, 0, 0, 0, None, 0))
+        step = jax.vmap(self.step, in_axes=(0, 0, 0, 0, 0, None, 0))
         return jax.lax.scan(lambda x, mask: (step(x, *weights, leak, mask), None), x, masks)[0]
 
     @functools.cached_property
@@ -119,9 +120,9 @@ def _cax_system() -> Any:
     from cax.core.update import ResidualUpdate
 
     class Automaton(ComplexSystem):
-        def __init__(self, channels, hidden, fire_rate, rngs):
-            p = 3 * channels
-            self.perceive = ConvPerceive(channels, p, feature_group_count=channels, rngs=rngs)
+        def __init__(self, channels, hidden, fire_rate, wrap, rngs):
+            p, padding = 3 * channels, "CIRCULAR" if wrap else "SAME"
+            self.perceive = ConvPerceive(channels, p, padding=padding, feature_group_count=channels, rngs=rngs)
             self.update = ResidualUpdate(2, channels, p, (hidden,), cell_dropout_rate=1 - fire_rate, rngs=rngs)
 
         def _step(self, state, input=None, *, sow=False):
@@ -139,7 +140,7 @@ class Cax(Peer):
     def _prepare(self, state, weights, leak, steps, masks):
         batch, channels, _, _ = state.shape
         rate = 1.0 if masks is None else round(masks.float().mean().item(), 1)
-        system, axes = self.system(batch, channels, weights.w1.shape[1], rate)
+        system, axes = self.system(batch, channels, weights.w1.shape[1], rate, self.wrap)
         sobel = torch.tensor([[-1.0, 0, 1], [-2, 0, 2], [-1, 0, 1]]) / 8
         centre = torch.zeros(3, 3)
         centre[1, 1] = 1
@@ -154,12 +155,12 @@ class Cax(Peer):
 
     @staticmethod
     @functools.cache
-    def system(batch, channels, hidden, rate):
+    def system(batch, channels, hidden, rate, wrap):
         """Automata for a batch, and the axes to map over."""
         from flax import nnx
 
         axes = nnx.StateAxes({...: 0})
-        make = nnx.vmap(lambda rngs: _cax_system()(channels, hidden, rate, rngs), in_axes=(axes,), out_axes=axes)
+        make = nnx.vmap(lambda rngs: _cax_system()(channels, hidden, rate, wrap, rngs), in_axes=(axes,), out_axes=axes)
         return make(nnx.Rngs(0).split(batch)), axes
 
     @staticmethod

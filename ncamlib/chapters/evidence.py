@@ -245,6 +245,25 @@ def noise() -> str:
     return table(["model", "noise, in units of the code's size", "without", "with it", "change"], rows)
 
 
+def unseen_by_version() -> str:
+    """The errors on unseen emoji, version by version of the standard, beside the nearest known emoji."""
+    rows = [row for row in others.RECORDS.load() if row.versions]
+    titles = ["version", "emoji", *(f"`{row.experiment}`" for row in rows), "nearest known image"]
+    parts = zip(*(row.versions for row in rows), strict=True)
+    return table(
+        titles,
+        [
+            [
+                f"Emoji {same[0].version}",
+                str(same[0].images),
+                *(number(part.mse) for part in same),
+                number(same[0].nearest),
+            ]
+            for same in parts
+        ],
+    )
+
+
 def unseen(names: Sequence[str] = ()) -> str:
     """The errors on images that were not trained on, beside the baselines; of all models, or those named."""
     rows = [
