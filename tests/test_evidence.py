@@ -5,21 +5,21 @@ import dataclasses
 import pytest
 
 from ncamlib import results
-from ncamlib.chapters import evidence
+from ncamlib.chapters import claims, evidence
 from ncamlib.model import checkpoint
 from ncamlib.results import information, persistence, studies, tables, trials, unseen
 from ncamlib.results.tables import number
 
 
 def test_every_claim_has_a_verdict_and_our_numbers():
-    rows = evidence.claims().splitlines()[2:]
+    rows = claims.markdown().splitlines()[2:]
     assert len(rows) >= 10
     for row in rows:
         cells = [cell.strip() for cell in row.strip("|").split(" | ")]
         assert len(cells) == 4
-        assert any(word in cells[3] for word in (evidence.HOLDS, evidence.NOT, evidence.OPEN)), row
+        assert any(word in cells[3] for word in (claims.HOLDS, claims.NOT, claims.OPEN)), row
     assert number(results.load()["full-ce-syn"].mse) in rows[0]
-    assert len(evidence.claims(2).splitlines()) == 4
+    assert len(claims.markdown(2).splitlines()) == 4
 
 
 @pytest.mark.parametrize("make", [evidence.leak_factors, evidence.information, evidence.noise, evidence.unseen])
@@ -35,14 +35,14 @@ def _trial(variant: str, seed: int, mse: float | None) -> trials.Trial:
 
 
 @pytest.mark.parametrize(
-    ("film", "verdict"), [(0.02, evidence.HOLDS), (0.001, evidence.NOT), (0.011, evidence.OPEN), (None, evidence.HOLDS)]
+    ("film", "verdict"), [(0.02, claims.HOLDS), (0.001, claims.NOT), (0.011, claims.OPEN), (None, claims.HOLDS)]
 )
 def test_the_verdict_on_conditioning_follows_the_runs(monkeypatch, film, verdict):
     """It holds only if every run of one is better than every run of the other."""
     weights = [_trial("DNA, synchronous", seed, 0.010 + 0.001 * seed) for seed in range(3)]
     rivals = [_trial("FiLM instead of predicted weights", seed, film) for seed in range(3)]
     monkeypatch.setattr(trials, "load", lambda: [*weights, *rivals])
-    assert evidence._film().split(":")[0] == verdict
+    assert claims._film().split(":")[0] == verdict
     table = tables.seeds_markdown(studies.CLAIMS)
     assert (
         "| DNA, synchronous | 3 | 0.0110 ± 0.0010 | 0.0110 ± 0.0010 | 0.0300 ± 0.0000 | 46% | 0.0200 ± 0.0000 |"
