@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from ncamlib import results
 from ncamlib.model import checkpoint
+from ncamlib.model.blocks import LEAK_INITIAL
 from ncamlib.model.manifold import Growing
 from ncamlib.results import information as codes
 from ncamlib.results import studies, trials
@@ -30,7 +31,8 @@ def recorded(name: str, kind: str = results.BEST) -> str:
 def leak_curves() -> dict[str, list[tuple[tuple[int, float], ...]]]:
     """The automaton's leak factor over training, at full size: a curve per seed, by variant."""
     variants = trials.by_variant(studies.CLAIMS)
-    return {name: [row.leaks for row in rows if row.leaks] for name, rows in variants.items() if "leak" not in name}
+    curves = {name: [row.leaks for row in rows] for name, rows in variants.items() if "leak" not in name}
+    return {name: [curve for curve in some if len(curve) > 1] for name, some in curves.items()}  # not of the first runs
 
 
 def leak_factors() -> str:
@@ -41,8 +43,9 @@ def leak_factors() -> str:
             continue
         model, header = checkpoint.load_model(name)
         if isinstance(model, Growing) and model.config.leak == "learned":
-            scaled = bool(header["experiment"]["train"].get("scale_leak"))
-            rows.append([f"`{name}`", "0.025" if scaled else "0.1", f"{model.nca.leak().item():.3f}"])
+            training = header["experiment"]["train"]  # as written by the commit that trained it
+            scale = training["stages"][0]["grid"] / model.config.image_size if training.get("scale_leak") else 1
+            rows.append([f"`{name}`", f"{LEAK_INITIAL * scale:g}", f"{model.nca.leak().item():.3f}"])
     return table(["model", "at the start", "at the end"], rows)
 
 
@@ -98,7 +101,7 @@ def unseen(names: Sequence[str] = ()) -> str:
     rows = [
         [
             f"`{row.experiment}`",
-            f"{row.measured.images:,} of {row.images}"
+            f"{row.measured.images:,} images of {row.images}"
             + (f" ({row.note})" if row.note and row.images not in row.note else ""),
             recorded(row.experiment),
             *(number(value) for value in (row.measured.mse, row.mean, row.nearest, row.linear)),

@@ -15,7 +15,7 @@ from ncamlib.experiments import experiment
 
 RATES = (2e-3, 6e-3, 1.8e-2)  # the learning rates that each row of the ablation is trained with
 AT_RATE = ", learning rate "
-LETTER_NOISE = 0.118  # `Information.noise` of chars-dna-syn
+LETTER_NOISE = 0.118  # `Information.noise` of the shipped chars-dna-syn
 EARLIER_GRIDS = ((0.35, 32), (0.5, 40), (0.65, 48), (0.8, 56), (1.0, 64))  # of the recipe before this one
 
 Change = Callable[[Experiment], Experiment]
@@ -67,7 +67,7 @@ def after(*changes: Change) -> Change:
 
 
 def _seeds(variants: dict[str, Change]) -> dict[str, Change]:
-    """Variants with three seeds each: enough to tell a difference from noise."""
+    """Variants with three seeds each: enough to see large differences."""
     return {
         f"{row}, seed {seed}": after(change, train(seed=seed)) for seed in range(3) for row, change in variants.items()
     }

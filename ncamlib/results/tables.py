@@ -105,21 +105,21 @@ def trials_markdown(rows: Sequence[Trial]) -> str:
     lines = ["| trial | optimiser steps | MSE, 50% mutation | MSE, clean codes |", "|---|--:|--:|--:|"]
     last = None
     for row in rows:
-        if row.base != last:
-            commits = " and ".join(dict.fromkeys(r.commit[:7] for r in rows if r.base == row.base))
+        if row.study != last:
+            commits = " and ".join(dict.fromkeys(r.commit[:7] for r in rows if r.study == row.study))
             where = f"{row.minutes:.0f} min each, {machine([row.device])}, commit {commits}"
-            lines.append(f"| **`{row.base}`**, {where} | | | |")
-        last = row.base
+            lines.append(f"| **`{row.study}`**, {where} | | | |")
+        last = row.study
         lines.append(f"| {row.change} | {row.train_steps:,} | {shown(row.mse)} | {shown(row.mse_clean)} |")
     return "\n".join(lines)
 
 
-def spread(values: Sequence[float | None]) -> str:
-    """Mean and standard deviation over seeds, as a table shows them; how many diverged, if any."""
+def spread(values: Sequence[float | None], without: str = "diverged") -> str:
+    """Mean and standard deviation over seeds, as a table shows them; how many are `without` a value, if any."""
     there = [value for value in values if value is not None]
-    lost = f" ({len(values) - len(there)} of {len(values)} diverged)" if len(there) < len(values) else ""
+    lost = f" ({len(values) - len(there)} of {len(values)} {without})" if len(there) < len(values) else ""
     if not there:
-        return "diverged"
+        return without
     deviation = f" ± {number(statistics.stdev(there))}" if len(there) > 1 else ""
     return f"{number(statistics.mean(there))}{deviation}{lost}"
 
@@ -129,7 +129,8 @@ def seeds_markdown(study: str) -> str:
     titles = ["trained", "seeds", "MSE, as trained", "clean codes", "after 2 T", "felt far away", "leak factor"]
     lines = [f"| {' | '.join(titles)} |", f"|---|{'--:|' * (len(titles) - 1)}"]
     for variant, rows in trials.by_variant(study).items():
-        errors = [spread([getattr(row, name) for row in rows]) for name in ("mse", "mse_clean", "mse_2t")]
+        errors = [spread([row.mse for row in rows]), spread([row.mse_clean for row in rows], "beyond bounds")]
+        errors.append(spread([row.mse_2t for row in rows], "beyond bounds"))
         far = [row.far for row in rows if row.far is not None]
         felt = f"{statistics.mean(far):.0%}" if far else "–"
         leaks = [row.leaks[-1][1] for row in rows if row.leaks]
@@ -160,7 +161,7 @@ def rendered() -> dict[str, str]:
     """The tables of README and book, rendered from the recorded results, by file."""
     rows = summary()
     elsewhere = studies.STUDIES.keys() - set(studies.RECIPE)
-    recipe = [row for row in trials.load() if row.base not in elsewhere]
+    recipe = [row for row in trials.load() if row.study not in elsewhere]
     return {
         "README.md": markdown(rows, book="book/"),
         "book/intro.md": markdown(rows),

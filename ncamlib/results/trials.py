@@ -13,6 +13,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -30,14 +31,14 @@ from ncamlib.training.processes import InUse
 from ncamlib.training.run import MODEL_FILE, Run
 
 LEAK_EVERY = 25  # optimiser steps
-MEASURED = 1000  # images in a fixed sample, if the set is larger
+MEASURED, FELT = 1000, 96  # images in a fixed sample, if the set is larger: for errors, and for `felt_far_away`
 
 
 @dataclass(frozen=True)
 class Trial:
     """One recorded trial; the errors are None where the training diverged."""
 
-    base: str  # the name of its study, see `studies.STUDIES`
+    study: str  # of `studies.STUDIES`, or of an earlier recipe
     change: str
     mse: float | None  # at 50% mutation
     mse_clean: float | None  # codes as encoded
@@ -49,32 +50,39 @@ class Trial:
     data_digest: str
     note: str
     leaks: tuple[tuple[int, float], ...] = ()  # (optimiser step, the automaton's leak factor at full size)
-    mse_2t: float | None = None  # after twice the steps of growth; None if that is beyond all bounds, or not measured
+    mse_2t: float | None = None  # after twice the steps of growth; None: beyond all bounds, or not measured
     far: float | None = None  # see `felt_far_away`; None if not measured
 
 
-RECORDS = Records("trials.json", Trial)
+def _upgrade(row: dict[str, Any]) -> dict[str, Any]:
+    """A row by an earlier commit, which named a study after its base."""
+    return {"study" if name == "base" else name: value for name, value in row.items()}
+
+
+RECORDS = Records("trials.json", Trial, upgrade=_upgrade)
 
 
 def load() -> list[Trial]:
-    """The recorded trials, in the order of the table."""
+    """The recorded trials, in the order of the tables: study by study, those of an earlier recipe last."""
     known = [(name, change) for name, study in studies.STUDIES.items() for change in study.changes]
     places = {trial: place for place, trial in enumerate(known)}
-    return sorted(RECORDS.load(), key=lambda row: places.get((row.base, row.change), len(places)))
+    rows = RECORDS.load()
+    earlier = {name: place for place, name in enumerate(dict.fromkeys(row.study for row in rows), len(places))}
+    return sorted(rows, key=lambda row: places.get((row.study, row.change), earlier[row.study]))
 
 
-def by_variant(base: str) -> dict[str, list[Trial]]:
+def by_variant(study: str) -> dict[str, list[Trial]]:
     """The trials that differ only in the seed, by what they train."""
     variants: dict[str, list[Trial]] = {}
     for row in load():
-        if row.base == base:
+        if row.study == study:
             variants.setdefault(row.change.removesuffix(f", seed {row.seed}"), []).append(row)
     return variants
 
 
-def over_seeds(base: str) -> dict[str, list[float | None]]:
+def over_seeds(study: str) -> dict[str, list[float | None]]:
     """The errors of trials that differ only in the seed, by what they train; None if the training diverged."""
-    return {variant: [row.mse for row in rows] for variant, rows in by_variant(base).items()}
+    return {variant: [row.mse for row in rows] for variant, rows in by_variant(study).items()}
 
 
 class Leaks:
@@ -101,17 +109,17 @@ class Leaks:
 
 def _with(rows: Sequence[Trial], row: Trial) -> list[Trial]:
     """The rows and this one; unchanged if another process was quicker."""
-    return [*rows] if any((one.base, one.change) == (row.base, row.change) for one in rows) else [*rows, row]
+    return [*rows] if any((one.study, one.change) == (row.study, row.change) for one in rows) else [*rows, row]
 
 
 def _measured(model: Model, images: Images) -> dict[str, float | None]:
-    """The errors of a trained model, by the fields of a trial."""
+    """What is measured of a trained model, by the fields of a trial; None for what is beyond all bounds."""
     sample = images.sample(MEASURED)
     errors = {"mse": measure(model, sample).mse, "mse_clean": measure(model, sample, mutation_rate=0.0).mse}
-    if not isinstance(model, Growing):
-        return errors
-    longer = measure(model, sample, steps=2 * model.config.steps).mse
-    return errors | {"mse_2t": longer if math.isfinite(longer) else None, "far": felt_far_away(model, sample.pixels)}
+    if isinstance(model, Growing):
+        errors["mse_2t"] = measure(model, sample, steps=2 * model.config.steps).mse
+        errors["far"] = felt_far_away(model, sample.sample(FELT).pixels)
+    return {name: value if math.isfinite(value) else None for name, value in errors.items()}
 
 
 def run(
@@ -130,19 +138,19 @@ def run(
     study = studies.study(name)
     seconds = None if study.steps else budget
     for label in study.changes:
-        if (name, label) in {(row.base, row.change) for row in load()}:
+        if (name, label) in {(row.study, row.change) for row in load()}:
             continue
         trial = study.trial(label)
         settings = hashlib.sha256(json.dumps(to_dict(trial)).encode()).hexdigest()[:8]
         folder = out / f"{name}-{settings}"  # other settings, another folder
         leaks = Leaks(folder / "leaks.json")
         try:
-            header = train(trial, images, folder, device, seconds, leaks.watch, quiet=True).header()
-            done = header["minutes"] * 60 / budget if seconds else header["step"] / trial.train.steps
+            trained = train(trial, images, folder, device, seconds, leaks.watch, quiet=True)
+            done = trained.seconds / budget if seconds else trained.step / trial.train.steps
             if done < 0.98:
                 raise NcamError(f"the trial '{label}' was stopped: run the same command to continue")
-            model, _ = checkpoint.load_model(folder / MODEL_FILE, device)
-            leaks.add(header["step"], model)
+            leaks.add(trained.step, trained.model)
+            model, header = checkpoint.load_model(folder / MODEL_FILE, device)
             errors = _measured(model, images)
         except InUse:
             continue
