@@ -114,8 +114,10 @@ def felt_far_away(model: Growing, pixels: Tensor) -> float:
             for start in (state + nudge, state)
         )
         effect = (nudged - other - nudge).abs()
-        around = effect[:, :, y - 1 : y + 2, x - 1 : x + 2].sum().item()
-        near, far = near + around, far + effect.sum().item() - around
+        around = effect[:, :, y - 1 : y + 2, x - 1 : x + 2]
+        near += around.sum().item()
+        around.zero_()
+        far += effect.sum().item()
     return far / (near + far)
 
 
