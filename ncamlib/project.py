@@ -4,6 +4,7 @@ import contextlib
 import glob
 import json
 import os
+import re
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -35,7 +36,9 @@ def project_root() -> Path:
 
 
 def commit() -> str:
-    """The checkout's commit, with '+' if files under version control differ from it; '' outside one."""
+    """The checkout's commit, with '+' if files under version control differ from it; of an exported archive the
+    commit that it was made from; '' outside both.
+    """
 
     def git(*arguments: str) -> str:
         command = ["git", "-C", str(PACKAGE), *arguments]
@@ -45,7 +48,16 @@ def commit() -> str:
         changed = git("status", "--porcelain", "--untracked-files=no", "--", str(PACKAGE))
         return git("rev-parse", "HEAD")[:12] + ("+" if changed else "")
     except (OSError, subprocess.CalledProcessError):
+        return _archived()
+
+
+def _archived() -> str:
+    """The commit that `git archive` (or a download from a hosting site) wrote into its stamp; '' if it did not."""
+    try:
+        stamp = (PACKAGE.parent / ".git_archival.txt").read_text(encoding="utf-8").strip()
+    except OSError:
         return ""
+    return stamp[:12] if re.fullmatch("[0-9a-f]{40}", stamp) else ""
 
 
 def write_atomically(path: Path, content: bytes) -> None:
