@@ -338,7 +338,9 @@ def test_a_result_of_an_earlier_commit_is_read(checkout):
 def test_an_exported_archive_knows_its_commit(tmp_path):
     """Where there is no repository, a run records the commit that the archive was made from."""
     top = project.PACKAGE.parent
-    archive = subprocess.run(["git", "-C", top, "archive", "HEAD", ".git_archival.txt"], capture_output=True, check=True)
+    archive = subprocess.run(
+        ["git", "-C", top, "archive", "HEAD", ".git_archival.txt"], capture_output=True, check=True
+    )
     subprocess.run(["tar", "-x", "-C", tmp_path], input=archive.stdout, check=True)
     (tmp_path / "ncamlib").symlink_to(project.PACKAGE)
     code = "from pathlib import Path; from ncamlib import project as p; p.PACKAGE = Path('ncamlib'); print(p.commit())"
