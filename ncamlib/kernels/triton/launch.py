@@ -56,7 +56,8 @@ def tiles(channels: int, hidden: int, dot: str) -> Tiles:
     if INTERPRETED:  # the interpreter pays per operation: few, large tiles
         return Tiles((64, 4), (256, 4, 1), (256, 8, 1), (256, 4), forward_programs=2, update_programs=2)
     large = channels * hidden > 16 * 128
-    return Tiles(forward=(64, 4, 1 if large and dot != "bf16" else 2), update=(32 if large else 64, 8, 2))
+    update = (32, 8, 2) if large else (64, 8, 1)
+    return Tiles(forward=(64, 4, 1 if large and dot != "bf16" else 2), update=update)
 
 
 def _ceil(a: int, b: int) -> int:
@@ -201,7 +202,7 @@ class _Plan:
 
 
 _PLANS: dict[tuple, _Plan] = {}
-MAX_PLANS = 8  # buffers and graphs are kept for the shapes of a training; the oldest goes first
+MAX_PLANS = 32  # buffers and graphs are kept for the shapes and steps of a training; the oldest goes first
 
 
 def forget() -> None:
