@@ -76,6 +76,12 @@ def neighbour(
 
 
 @triton.jit
+def away(cell, H: constexpr, W: constexpr):
+    """How many steps away the centre is."""
+    return tl.maximum(tl.abs(cell // W - H // 2), tl.abs(cell % W - W // 2))
+
+
+@triton.jit
 def perceive(base, cell, ch, H: constexpr, W: constexpr, C: constexpr, WRAP: constexpr):
     """The three maps of a tile of cells. Differences come first: exact for a constant offset."""
     r, c = cell // W, cell % W

@@ -18,10 +18,10 @@ from ncamlib.config import NORMS
 from ncamlib.errors import NcamError, choice
 from ncamlib.kernels.fire import GOLDEN, WORD, Fire
 from ncamlib.kernels.padding import CHANNELS, obstacle, pad
-from ncamlib.kernels.reference import Weights
+from ncamlib.kernels.reference import Weights, keeps_cone, support
 
 MAX_HIDDEN = 256
-DOTS = ("ieee", "tf32", "bf16")
+DOTS = ("ieee", "tf32x3", "tf32", "bf16")
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 
 
@@ -56,6 +56,8 @@ def tiles(channels: int, hidden: int, dot: str) -> Tiles:
     if INTERPRETED:  # the interpreter pays per operation: few, large tiles
         return Tiles((64, 4), (256, 4, 1), (256, 8, 1), (256, 4), forward_programs=2, update_programs=2)
     large = channels * hidden > 16 * 128
+    if dot == "tf32x3":
+        return Tiles(forward=(32, 4, 1), update=(32, 8, 1))
     update = (32, 8, 2) if large else (64, 8, 1)
     return Tiles(forward=(64, 4, 1 if large and dot != "bf16" else 2), update=update)
 
@@ -97,10 +99,11 @@ class _Plan:
         fire: Firing,
         dot: str,
         save: bool,
+        cone: bool,
         device: torch.device,
     ):
         self.shape, self.hidden, self.steps, self.norm, self.wrap = shape, hidden, steps, norm, wrap
-        self.fire, self.dot, self.save, self.device = fire, dot, save, device
+        self.fire, self.dot, self.save, self.cone, self.device = fire, dot, save, cone, device
         batch, channels, height, width = shape
         cells = height * width
         self.tiles = t = tiles(channels, hidden, dot)
@@ -126,6 +129,9 @@ class _Plan:
             shapes = ((k, 3 * channels), (k,), (channels, k), (channels,))
             self.sums = [self.new(batch, self.update_programs, *s) for s in shapes]
             self.means = self.new(batch, self.update_programs, 6, channels)
+            self.perceive_programs = _ceil(cells, t.perceive[0])
+            self.support = torch.empty(batch, dtype=torch.int32, device=device)
+            self.shares = self.new(2, batch, self.perceive_programs, channels)  # of even and odd steps
 
     def new(self, *shape: int) -> Tensor:
         return torch.empty(shape, device=self.device)
@@ -169,17 +175,21 @@ class _Plan:
         w1, b1, w2, b2, leak = self.weights
         torch._foreach_zero_(self.sums)
         plane = batch * height * width * channels
+        far = 2 * (height + width)  # nothing is shared before the first step back
+        cone = {"CONE": self.cone, "NP": self.perceive_programs, "NPP": _power_of_two(self.perceive_programs)}
         for i in reversed(range(self.steps)):
+            shares, own = self.shares[(i + 1) & 1], self.shares[i & 1]
+            later = far if i + 1 == self.steps else i + 1
             code.backward_update[(batch, self.update_programs)](
                 self.states[i], self.g, self.dp, *self.firing_at(i), w1, b1, w2, leak, self.stats[i], *self.sums,
-                self.means, plane, height, width, channels, self.hidden, NORM=self.norm, WRAP=self.wrap,
-                FIRE=self.fire.kind, DOT=self.dot, NA=self.update_programs, BM=t.update[0], SPAN=self.update_span,
-                num_warps=t.update[1], num_stages=t.update[2],
+                self.means, plane, self.support, shares, later, height, width, channels, self.hidden, NORM=self.norm,
+                WRAP=self.wrap, FIRE=self.fire.kind, DOT=self.dot, NA=self.update_programs, BM=t.update[0],
+                SPAN=self.update_span, num_warps=t.update[1], num_stages=t.update[2], **cone,
             )  # fmt: skip
-            code.backward_perceive[(batch, _ceil(height * width, t.perceive[0]))](
-                self.states[i], self.g, self.dp, self.stats[i], self.means, plane, height, width, channels,
-                NORM=self.norm, WRAP=self.wrap, NA=self.update_programs, NAP=_power_of_two(self.update_programs),
-                BM=t.perceive[0], num_warps=t.perceive[1],
+            code.backward_perceive[(batch, self.perceive_programs)](
+                self.states[i], self.g, self.dp, self.stats[i], self.means, plane, self.support, shares, own, later, i,
+                height, width, channels, NORM=self.norm, WRAP=self.wrap, NA=self.update_programs,
+                NAP=_power_of_two(self.update_programs), BM=t.perceive[0], num_warps=t.perceive[1], **cone,
             )  # fmt: skip
         dw1, db1, dw2, db2 = (s.sum(1) for s in self.sums)  # over the programs, in a fixed order
         self.grads = (dw1, db1, leak * dw2, leak * db2, (dw2 * w2).sum() + (db2 * b2).sum())
@@ -215,12 +225,12 @@ class _Rollout(torch.autograd.Function):
     """Saves states and statistics; everything else is computed again in backward."""
 
     @staticmethod
-    def forward(ctx, state, w1, b1, w2, b2, leak, steps, masks, norm, wrap, dot, save):
+    def forward(ctx, state, w1, b1, w2, b2, leak, steps, masks, norm, wrap, dot, save, cone):
         batch, channels, height, width = state.shape
         graph = save and state.is_cuda and os.environ.get("NCAM_CUDA_GRAPH", "1") != "0"
         rule = isinstance(masks, Fire)
         fire = Firing(GENERATED, masks.limit, masks.start) if rule else Firing(0 if masks is None else EXPLICIT)
-        key = (state.shape, w1.shape[1], steps, norm, wrap, fire, dot, save, state.device)
+        key = (state.shape, w1.shape[1], steps, norm, wrap, fire, dot, save, cone, state.device)
         plan = _PLANS.get(key) if graph else None
         if plan is None:
             plan = _Plan(*key)
@@ -235,6 +245,8 @@ class _Rollout(torch.autograd.Function):
             torch._foreach_copy_(plan.weights, weights)
         if masks is not None:
             plan.firing.copy_(masks.seeds if rule else masks.reshape(steps, batch, height * width))
+        if cone:
+            plan.support.copy_(support(state))
         plan.states[0].view(batch, height, width, channels).copy_(state.permute(0, 2, 3, 1))
         plan.generation += 1
         plan.run("forward", graph)
@@ -254,7 +266,7 @@ class _Rollout(torch.autograd.Function):
         plan.g.view(batch, height, width, channels).copy_(grad.permute(0, 2, 3, 1))
         plan.run("backward", ctx.graph)
         state = plan.g.view(batch, height, width, channels).permute(0, 3, 1, 2).contiguous()
-        return state, *(g.clone() for g in plan.grads), None, None, None, None, None, None
+        return state, *(g.clone() for g in plan.grads), *[None] * 7
 
 
 def rollout(
@@ -268,8 +280,8 @@ def rollout(
 ) -> Tensor:
     """As `reference.rollout`, float32, up to 32 channels and 256 hidden units; once differentiable.
 
-    The environment variable NCAM_DOT sets the operand type of the dot products: ieee, tf32 (the
-    default) or bf16; sums and state are float32 always.
+    The environment variable NCAM_DOT sets the operand type of the dot products: ieee, tf32x3 (nearly as exact, three
+    products in place of one), tf32 (the default) or bf16; sums and state are float32 always.
     """
     dot = choice("NCAM_DOT", os.environ.get("NCAM_DOT", "ieee" if INTERPRETED else "tf32"), DOTS)
     channels, hidden = state.shape[1], weights.w1.shape[1]
@@ -279,4 +291,6 @@ def rollout(
     state, (w1, b1, w2, b2) = pad(state, weights, wide, max(16, _power_of_two(hidden)))
     # Autograd is off inside Function.forward: whether to keep the states is decided here.
     save = torch.is_grad_enabled() and any(t.requires_grad for t in (state, w1, b1, w2, b2, leak))
-    return _Rollout.apply(state, w1, b1, w2, b2, leak, steps, masks, NORMS.index(norm), wrap, dot, save)[:, :channels]
+    cone = save and keeps_cone(state, masks, wrap)
+    result = _Rollout.apply(state, w1, b1, w2, b2, leak, steps, masks, NORMS.index(norm), wrap, dot, save, cone)
+    return result[:, :channels]
