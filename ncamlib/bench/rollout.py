@@ -1,6 +1,5 @@
-"""Times every way to run the rollout in one process, in alternating rounds, whose ratios are reliable.
-
-Rows report the median over rounds. B batch, C channels, P = 3C maps, K hidden, T steps.
+"""Times every way to run the rollout in one process, in alternating rounds, whose ratios are reliable. Rows report
+the median over rounds. B batch, C channels, P = 3C maps, K hidden, T steps.
 """
 
 import ctypes
@@ -248,13 +247,15 @@ def _upgrade(row: dict[str, Any]) -> dict[str, Any]:
 
 
 RECORDS = Records("benchmark.json", Row, "results", upgrade=_upgrade)
+GPU = Records("benchmark_gpu.json", Row, "results")
 
 
-def recorded() -> tuple[dict[str, Any], list[Row]]:
+def recorded(gpu: bool = False) -> tuple[dict[str, Any], list[Row]]:
     """The benchmark that the book shows: (where and when it ran, its rows). NcamError if there is none."""
-    head, rows = RECORDS.read()
+    records, options = (GPU, "--device cuda") if gpu else (RECORDS, "--threads 1 --threads 2")
+    head, rows = records.read()
     if not rows:
-        raise NcamError("no benchmark recorded: run ncam bench --threads 1 --threads 2 --json > figures/benchmark.json")
+        raise NcamError(f"no benchmark recorded: run ncam bench {options} --json > figures/{records.file}")
     return head, rows
 
 
@@ -270,17 +271,16 @@ def select(rows: list[Row], cases: Sequence[Case], variant: str | None = None, t
     ]
 
 
-def markdown(rows: list[Row]) -> str:
-    """One Markdown table: a line per variant, a column per case, ratios to the naive port."""
+def markdown(rows: list[Row], milliseconds: bool = False) -> str:
+    """A line per variant, a column per case: ratios to the naive port (and shares of the ceiling, or milliseconds)."""
     cases = list(dict.fromkeys((row.direction, row.fire_rate) for row in rows))
-    lines = [
-        "| variant | " + " | ".join(f"{kind}, p = {rate:g}" for kind, rate in cases) + " |",
-        "|---|" + "--:|" * len(cases),
-    ]
+    titles = " | ".join(f"{kind}, p = {rate:g}" for kind, rate in cases)
+    lines = [f"| variant | {titles} |", "|---|" + "--:|" * len(cases)]
 
     def cell(row: Row) -> str:
         digits = ".2g" if row.ratio_to_naive < 100 else ".0f"
-        return f"{row.ratio_to_naive:{digits}}× ({row.share_of_ceiling:.0%})"
+        also = f"{row.milliseconds:.1f} ms" if milliseconds else f"{row.share_of_ceiling:.0%}"
+        return f"{row.ratio_to_naive:{digits}}× ({also})"
 
     for name in dict.fromkeys(row.variant for row in rows):
         own = {(row.direction, row.fire_rate): row for row in rows if row.variant == name}

@@ -116,9 +116,13 @@ def rollout(
     masks: Tensor | Fire | None,
     norm: str = "all",
     wrap: bool = False,
+    cone: bool = True,
 ) -> Tensor:
-    """`steps` steps from `state`; masks (T, B, 1, H, W) bool, a rule, or None. -> (B, C, H, W)."""
-    reached = support(state)[:, None, None, None] if keeps_cone(state, masks, wrap) else None
+    """`steps` steps from `state`; masks (T, B, 1, H, W) bool, a rule, or None. -> (B, C, H, W).
+
+    `cone=False` keeps the gradients of cells of one state apart (see `Alike`).
+    """
+    reached = support(state)[:, None, None, None] if cone and keeps_cone(state, masks, wrap) else None
     away = distance(*state.shape[2:], state.device)
     for t in range(steps):
         if reached is not None:
