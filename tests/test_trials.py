@@ -53,7 +53,7 @@ def test_every_trial_changes_something_else():
 def test_trials_are_recorded_once_and_shown(tmp_path, checkout, images):
     said = []
     for _ in range(2):
-        trials.run("emos-dna-sto", tmp_path / "runs", CPU, images, 0.5, said.append)
+        trials.run("emos-dna-sto", tmp_path / "runs", CPU, images, 1.5, said.append)
     assert len(said) == 2
     rows = trials.load()
     assert [row.change for row in rows] == ["as it is", "twice the batch"]
