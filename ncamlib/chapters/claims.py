@@ -229,7 +229,7 @@ CLAIMS: list[tuple[str, str, Cell, Cell]] = [
         "One automaton for one image reaches about 0.001 (chapter 07)",
         "0.001",
         lambda: f"best: {_best('lizard-single-sto')}; trained to heal, at 5 T: {_later('lizard-single-sto-regrow', 5)}",
-        f"{HOLDS} in order of magnitude",
+        HOLDS,
     ),
     (
         "Automata can recover corrupted patterns (section 2, of other work; chapter 09)",
