@@ -190,7 +190,7 @@ def measure_run(folder: Path, images: Images, device: torch.device) -> Result:
     row = measure_all(model, images, header)
     losses = checkpoint.read(folder / TRAINING_FILE, "training")[0]["losses"].tolist()
     first = header["step"] - len(losses) + 1
-    lines = [f"{step},{loss:.6g}" for step, loss in enumerate(losses, first)]
+    lines = [f"{step},{loss:.4g}" for step, loss in enumerate(losses, first)]
     write_atomically(folder / LOSS_FILE, ("step,mse\n" + "\n".join(lines) + "\n").encode())
     to_picture(sample_sheet(model, images)).save(folder / SHEET_FILE)
     # Last, because it says that the others are there.
