@@ -37,7 +37,7 @@ def project_root() -> Path:
 
 def commit() -> str:
     """The checkout's commit, with '+' if files under version control differ from it; of an exported archive the
-    commit that it was made from; '' outside both.
+    commit that it was made from, whatever was changed since; '' outside both.
     """
 
     def git(*arguments: str) -> str:
@@ -46,7 +46,7 @@ def commit() -> str:
 
     try:
         changed = git("status", "--porcelain", "--untracked-files=no", "--", str(PACKAGE))
-        return git("rev-parse", "HEAD")[:12] + ("+" if changed else "")
+        return _archived() or git("rev-parse", "HEAD")[:12] + ("+" if changed else "")
     except (OSError, subprocess.CalledProcessError):
         return _archived()
 

@@ -87,7 +87,7 @@ def keeps_cone(state: Tensor, masks: "Tensor | Fire | None", wrap: bool) -> bool
 
 
 class Alike(torch.autograd.Function):
-    """The identity; backward, cells of one and the same state share the mean of their gradients.
+    """The identity; backward, the cells that are marked as having one and the same state share their mean gradient.
 
     Information travels one cell a step: the cells that the seed cannot have reached hold one state, and only the sum of
     their gradients matters. Apart, these grow exponentially on their way back through the norm of a nearly blank
@@ -104,7 +104,7 @@ class Alike(torch.autograd.Function):
     def backward(ctx, gradient: Tensor) -> tuple[Tensor, None]:
         """(B, C, H, W) -> the gradient by `state`, and none by `alike`."""
         (alike,) = ctx.saved_tensors
-        mean = (gradient * alike).sum((2, 3), keepdim=True) / alike.sum((2, 3), keepdim=True).clamp_min(1)
+        mean = gradient.where(alike, 0).sum((2, 3), keepdim=True) / alike.sum((2, 3), keepdim=True).clamp_min(1)
         return torch.where(alike, mean, gradient), None
 
 

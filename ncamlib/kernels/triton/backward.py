@@ -14,14 +14,16 @@ from ncamlib.kernels.triton.forward import SOBEL, away, dot, fires, neighbour, o
 @triton.jit
 def shared(shares_ptr, b, ch, radius, H: constexpr, W: constexpr, C: constexpr, NP: constexpr, NPP: constexpr):
     """The mean gradient of the cells farther away than `radius`, from the sums that each program of
-    `backward_perceive` left: [B, NP, C] -> [C]. See `reference.Alike`.
+    `backward_perceive` left, NPP at a time: [B, NP, C] -> [C]. See `reference.Alike`.
     """
     rows = tl.minimum(H, H // 2 + radius + 1) - tl.maximum(0, H // 2 - radius)
     columns = tl.minimum(W, W // 2 + radius + 1) - tl.maximum(0, W // 2 - radius)
     count = H * W - rows * columns
-    j = tl.arange(0, NPP)[:, None]
-    total = tl.sum(tl.load(shares_ptr + (b * NP + j) * C + ch[None, :], mask=(j < NP) & (count > 0), other=0.0), 0)
-    return total / tl.maximum(count, 1)
+    total = tl.zeros([NPP, C], tl.float32)
+    for i in range(0, NP, NPP):
+        j = i + tl.arange(0, NPP)[:, None]
+        total += tl.load(shares_ptr + (b * NP + j) * C + ch[None, :], mask=(j < NP) & (count > 0), other=0.0)
+    return tl.sum(total, 0) / tl.maximum(count, 1)
 
 
 @triton.jit

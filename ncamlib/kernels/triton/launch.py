@@ -176,7 +176,7 @@ class _Plan:
         torch._foreach_zero_(self.sums)
         plane = batch * height * width * channels
         far = 2 * (height + width)  # nothing is shared before the first step back
-        cone = {"CONE": self.cone, "NP": self.perceive_programs, "NPP": _power_of_two(self.perceive_programs)}
+        cone = {"CONE": self.cone, "NP": self.perceive_programs, "NPP": min(128, _power_of_two(self.perceive_programs))}
         for i in reversed(range(self.steps)):
             shares, own = self.shares[(i + 1) & 1], self.shares[i & 1]
             later = far if i + 1 == self.steps else i + 1
