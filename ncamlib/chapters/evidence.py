@@ -45,7 +45,8 @@ def leak_factors() -> str:
         if isinstance(model, Growing) and model.config.leak == "learned":
             training = header["experiment"]["train"]  # as written by the commit that trained it
             scale = training["stages"][0]["grid"] / model.config.image_size if training.get("scale_leak") else 1
-            rows.append([f"`{name}`", f"{LEAK_INITIAL * scale:g}", f"{model.nca.leak().item():.3f}"])
+            start = f"{LEAK_INITIAL * scale:g}" if len(header["parts"]) == 1 else "–"  # what a part began with is lost
+            rows.append([f"`{name}`", start, f"{model.nca.leak().item():.3f}"])
     return table(["model", "at the start", "at the end"], rows)
 
 
