@@ -187,7 +187,7 @@ CLAIMS: list[tuple[str, str, Cell, Cell]] = [
         "A DNA-like code is highly robust to random mutations (chapter 04)",
         "tested at a 50% chance of error",
         "below, *What the code holds*",
-        f"{HOLDS} at the rate of the training, half replaced; with half of the letters wrong errors rise by 2 to 50% "
+        f"{HOLDS} at the rate of the training, half replaced; with half of the letters wrong errors rise by 2 to 70% "
         "over clean codes, and sevenfold in `chars-dna-syn`",
     ),
     (
