@@ -137,8 +137,8 @@ def test_train_on_a_folder(ncam, tmp_path):
 def test_evaluate_records(ncam, shipped, tmp_path):
     (tmp_path / "README.md").write_text(f"before\n{tables.BEGIN}\nold\n{tables.END}\nafter\n")
     (tmp_path / "book").mkdir()
-    for page in ("intro.md", "choices.md"):
-        (tmp_path / "book" / page).write_text(f"{tables.BEGIN}\n{tables.END}\n")
+    for page, places in ("intro.md", 1), ("choices.md", 3):
+        (tmp_path / "book" / page).write_text(f"{tables.BEGIN}\n{tables.END}\n" * places)
     status, out, err = ncam("evaluate", TINY.name, "--record", "--json")
     assert status == 0, err
     row = next(r for r in json.loads(ncam("list", "--json")[1]) if r["name"] == TINY.name)

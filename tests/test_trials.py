@@ -12,7 +12,7 @@ from ncamlib.config import ModelConfig, TrainConfig
 from ncamlib.errors import NcamError
 from ncamlib.experiments import experiment
 from ncamlib.model.build import build
-from ncamlib.results import measurement, studies, tables, trials
+from ncamlib.results import measurement, quality, studies, tables, trials
 
 CPU = torch.device("cpu")
 TINY = ModelConfig(
@@ -138,3 +138,33 @@ def test_a_finished_trial_keeps_the_provenance_of_its_training(tmp_path, checkou
     again = {row.change: row for row in trials.load()}
     assert [again[row.change] for row in first] == first
     assert [step for step, _ in first[0].leaks] == [1, 3]
+
+
+def test_both_recipes_are_timed_and_recorded(empty, images):
+    base, said = dataclasses.replace(experiment("emos-dna-sto"), model=TINY, train=TrainConfig(batch=4)), []
+    quality.run(base, images, {"present": 0.02, "earlier": 0.02}, said.append)
+    rows = quality.RECORDS.load()
+    assert [row.recipe for row in rows] == ["present", "earlier"]
+    table = tables.quality_markdown()
+    for row, line in zip(rows, said, strict=True):
+        assert row.train_steps > 0
+        assert f"{row.recipe} recipe: MSE {row.mse:.4f}" in line
+        assert f"| {row.recipe} | 0 | {row.train_steps} | {row.mse:.4f} |" in table
+
+
+def test_trials_of_earlier_recipes_are_told_apart(empty):
+    row = trials.Trial("chars-dna-sto", "steps: 3/4 of the side", 0.02, 0.02, 9, 4.0, 0, "CPU", "abc", "d", "")
+    other = dataclasses.replace(row, study="chars-dna-syn", change="batch 8")
+    rows = [row, dataclasses.replace(row, change="batch 4"), other, dataclasses.replace(row, study="claims")]
+    trials.RECORDS.update(lambda _: rows)
+    assert trials.of_the_recipe() == ([row], [rows[1], other])
+
+
+def test_a_file_needs_a_place_for_each_table(tmp_path):
+    file = tmp_path / "page.md"
+    file.write_text(f"a\n{tables.BEGIN}\nold\n{tables.END}\nb\n{tables.BEGIN}\n{tables.END}\nc\n")
+    tables.write_into(file, ["one", "two"])
+    assert "old" not in file.read_text()
+    assert file.read_text().index("one") < file.read_text().index("\nb\n")
+    with pytest.raises(NcamError, match="has 2 places for tables"):
+        tables.write_into(file, ["one"])

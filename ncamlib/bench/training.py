@@ -1,4 +1,4 @@
-"""Times a training: the share of growth in a step, and the error that a recipe reaches in a given time.
+"""Times a training: the share of growth in a step, and what the light cone saves.
 
 Times on a shared machine vary; ratios from alternating rounds are reliable.
 """
@@ -6,24 +6,20 @@ Times on a shared machine vary; ratios from alternating rounds are reliable.
 import datetime
 import functools
 import statistics
-import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import torch
 
-from ncamlib.config import Experiment, Stage
+from ncamlib.config import Stage
 from ncamlib.data import Images
 from ncamlib.experiments import experiment
 from ncamlib.kernels import Weights, cpu, select_backend
 from ncamlib.machine import device_name
-from ncamlib.model import load_model, seed
-from ncamlib.project import Records, commit
-from ncamlib.results import measure
-from ncamlib.results.studies import EARLIER_GRIDS, grids
-from ncamlib.training import MODEL_FILE, prepare, schedule, train
+from ncamlib.model import seed
+from ncamlib.project import commit
+from ncamlib.training import prepare, schedule
 from ncamlib.training.loop import Feed, train_step
 from ncamlib.training.processes import Ranks
 
@@ -42,23 +38,6 @@ class StepShare:
     device: str
     date: str
     commit: str
-
-
-@dataclass(frozen=True)
-class Quality:
-    """The error that a recipe reaches in a given time: MSE on the training images."""
-
-    experiment: str
-    recipe: str
-    minutes: float
-    mse: float
-    train_steps: int
-    device: str
-    date: str
-    commit: str
-
-
-QUALITY = Records("time_to_quality.json", Quality)
 
 
 def _here() -> dict[str, str]:
@@ -123,22 +102,3 @@ def light_cone_ratio(rounds: int = 5, grid: int = 64, steps: int = 32, batch: in
         for cone, way in ways.items():
             times[cone].append(_median(way, 1))
     return statistics.median(times[True]) / statistics.median(times[False])
-
-
-def earlier(base: Experiment) -> Experiment:
-    """The recipe of earlier editions: larger grids, zeros beyond their edge, a trained encoder, no averaging."""
-    base = grids(*EARLIER_GRIDS)(replace(base, model=replace(base.model, wrap=False)))
-    settings = {"scale_leak": False, "encoder_from": 0.0, "components": False, "replacement": True, "ema": 0.0}
-    return replace(base, train=replace(base.train, **settings))
-
-
-def quality(name: str, images: Images, minutes: dict[str, float], report: Callable[[str], None] = print) -> None:
-    """Train an experiment by the present and the earlier recipe, each for its `minutes`, and record the errors."""
-    recipes = {"present": experiment(name), "earlier": earlier(experiment(name))}
-    for recipe, budget in minutes.items():
-        with tempfile.TemporaryDirectory() as folder:
-            run = train(recipes[recipe], images, Path(folder), CPU, 60 * budget, quiet=True)
-            model, _ = load_model(Path(folder) / MODEL_FILE)
-        row = Quality(name, recipe, round(run.seconds / 60, 2), measure(model, images).mse, run.step, **_here())
-        QUALITY.update(lambda rows, row=row: [*rows, row])
-        report(f"{name}, {recipe} recipe: MSE {row.mse:.4f} after {row.minutes:.1f} min, {row.train_steps} steps")

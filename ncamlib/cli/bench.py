@@ -14,6 +14,7 @@ from ncamlib.bench.training import StepShare
 from ncamlib.cli.options import AsJson, Device, between
 from ncamlib.config import to_dict
 from ncamlib.errors import NcamError
+from ncamlib.experiments import experiment
 from ncamlib.machine import device_name, pick_device
 from ncamlib.project import commit
 
@@ -41,9 +42,10 @@ def bench(
     """Time the rollout against the alternatives, and a training step."""
     from ncamlib.bench import rollout as benchmark
     from ncamlib.bench import training
+    from ncamlib.results import quality
 
     if recipes:
-        training.quality(TIMED, data.load("full", 64), minutes_of(recipes), typer.echo)
+        quality.run(experiment(TIMED), data.load("full", 64), minutes_of(recipes), typer.echo)
         return
     torch_device, rows, rounds = pick_device(device), [], rounds or (3 if quick else 5)
     head = {

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import re
 import statistics
 from collections.abc import Sequence
 from decimal import ROUND_HALF_UP, Decimal
@@ -13,7 +14,7 @@ from ncamlib.config import Experiment
 from ncamlib.errors import NcamError
 from ncamlib.experiments import CHAPTERS, EXPERIMENTS
 from ncamlib.project import write_atomically
-from ncamlib.results import pca, store, studies, trials
+from ncamlib.results import pca, quality, store, studies, trials
 from ncamlib.results.measurement import BEST, TABLE, Result
 from ncamlib.results.trials import Trial
 
@@ -157,23 +158,31 @@ def rates_markdown() -> str:
     return "\n".join(lines)
 
 
-def rendered() -> dict[str, str]:
+def quality_markdown() -> str:
+    """The error that each recipe reaches in the time it had, as a Markdown table."""
+    lines = ["| recipe | min | optimiser steps | MSE | |", "|---|--:|--:|--:|---|"]
+    for row in quality.RECORDS.load():
+        where = f"`{row.experiment}`, {machine([row.device])}, {row.date}, commit {row.commit[:7]}"
+        lines.append(f"| {row.recipe} | {row.minutes:.0f} | {row.train_steps:,} | {number(row.mse)} | {where} |")
+    return "\n".join(lines)
+
+
+def rendered() -> dict[str, list[str]]:
     """The tables of README and book, rendered from the recorded results, by file."""
     rows = summary()
-    elsewhere = studies.STUDIES.keys() - set(studies.RECIPE)
-    recipe = [row for row in trials.load() if row.study not in elsewhere]
+    present, earlier = trials.of_the_recipe()
     return {
-        "README.md": markdown(rows, book="book/"),
-        "book/intro.md": markdown(rows),
-        "book/choices.md": trials_markdown(recipe),
+        "README.md": [markdown(rows, book="book/")],
+        "book/intro.md": [markdown(rows)],
+        "book/choices.md": [trials_markdown(present), quality_markdown(), trials_markdown(earlier)],
     }
 
 
-def write_into(file: Path, table: str) -> None:
-    """Replace the table between the two marks in a Markdown file."""
-    text = file.read_text(encoding="utf-8")
-    if BEGIN not in text or END not in text:
-        raise NcamError(f"{file} has no place for its table: it needs the lines {BEGIN} and {END}")
-    before, rest = text.split(BEGIN, 1)
-    after = rest.split(END, 1)[1]
-    write_atomically(file, f"{before}{BEGIN}\n\n{table}\n\n{END}{after}".encode())
+def write_into(file: Path, tables: Sequence[str]) -> None:
+    """Replace the tables between the pairs of marks in a Markdown file, in their order."""
+    parts = re.split(f"({re.escape(BEGIN)}.*?{re.escape(END)})", file.read_text(encoding="utf-8"), flags=re.DOTALL)
+    if len(parts) != 2 * len(tables) + 1:
+        needed = f"{len(tables)} times the lines {BEGIN} and {END}"
+        raise NcamError(f"{file} has {len(parts) // 2} places for tables: it needs {needed}")
+    parts[1::2] = [f"{BEGIN}\n\n{table}\n\n{END}" for table in tables]
+    write_atomically(file, "".join(parts).encode())

@@ -71,6 +71,16 @@ def load() -> list[Trial]:
     return sorted(rows, key=lambda row: places.get((row.study, row.change), earlier[row.study]))
 
 
+def of_the_recipe() -> tuple[list[Trial], list[Trial]]:
+    """The recorded trials of the present recipe, and those of earlier recipes that no study has any more."""
+    rows = load()
+    present = [row for row in rows if row.study in studies.RECIPE and row.change in studies.study(row.study).changes]
+    earlier = [
+        row for row in rows if row not in present and row.study not in studies.STUDIES.keys() - {*studies.RECIPE}
+    ]
+    return present, earlier
+
+
 def by_variant(study: str) -> dict[str, list[Trial]]:
     """The trials that differ only in the seed, by what they train."""
     variants: dict[str, list[Trial]] = {}
