@@ -130,6 +130,7 @@ def _recipe() -> dict[str, Change]:
         "encoder's convolutions trained": train(encoder_from=0.0),
         "encoder's convolutions trained from 80% on": train(encoder_from=0.8),
         "embedding from random projections": train(components=False),
+        "embedding from random projections, seed 1": train(components=False, seed=1),
         "no weight averaging": train(ema=0.0),
         "constant learning rate": stages(lambda stage: replace(stage, rates=(0.5, 0.5))),
         "batches drawn with replacement": train(replacement=True),
