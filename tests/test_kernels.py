@@ -172,8 +172,12 @@ def test_gradients_of_trained_automata_that_grow_in_step(backend):
     start = seed(model.config, 1, side, side)
     arguments = (start, weights, leak, side // 2, None, "all", True)
     exact = values_and_gradients("reference", *arguments, torch.float64, of_state=False)
-    for a, b in zip(exact, values_and_gradients(backend, *arguments, of_state=False), strict=True):
-        assert (a - b.double()).norm() / a.norm() < 1e-3
+    grown = values_and_gradients(backend, *arguments, of_state=False)
+    errors = [((a - b.double()).norm() / a.norm()).item() for a, b in zip(exact, grown, strict=True)]
+    # The last layer's bias sums the gradients of all cells: 1e-4 and more on 24×24 if they are kept apart.
+    assert errors[4] < 5e-5
+    # A hidden unit near zero may round to either side of its kink, in all the cells that hold one state.
+    assert max(errors) < 5e-3
 
 
 def _gradients(module, state, weights, leak, steps, norm, dtype=torch.float32, **cone) -> list[Tensor]:
