@@ -176,8 +176,9 @@ def test_gradients_of_trained_automata_that_grow_in_step(backend):
     errors = [((a - b.double()).norm() / a.norm()).item() for a, b in zip(exact, grown, strict=True)]
     # The last layer's bias sums the gradients of all cells: 1e-4 and more on 24×24 if they are kept apart.
     assert errors[4] < 5e-5
-    # A hidden unit near zero may round to either side of its kink, in all the cells that hold one state.
-    assert max(errors) < 5e-3
+    # Triton's interpreter is at 1.3e-3 in the gradients of W1, b1 and W2 on some processors, with and without sharing.
+    assert max(errors[1:4]) < (5e-3 if backend == "triton" and triton.INTERPRETED else 1e-3)
+    assert max(errors[0], errors[5]) < 1e-3
 
 
 def _gradients(module, state, weights, leak, steps, norm, dtype=torch.float32, **cone) -> list[Tensor]:
