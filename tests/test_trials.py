@@ -155,7 +155,8 @@ def test_both_recipes_are_timed_and_recorded(empty, images):
 def test_trials_of_earlier_recipes_are_told_apart(empty):
     row = trials.Trial("chars-dna-sto", "steps: 3/4 of the side", 0.02, 0.02, 9, 4.0, 0, "CPU", "abc", "d", "")
     other = dataclasses.replace(row, study="chars-dna-syn", change="batch 8")
-    rows = [row, dataclasses.replace(row, change="batch 4"), other, dataclasses.replace(row, study="claims")]
+    claim = dataclasses.replace(row, study="claims", change="no norm, seed 0")
+    rows = [row, dataclasses.replace(row, change="batch 4"), other, claim]
     trials.RECORDS.update(lambda _: rows)
     assert trials.of_the_recipe() == ([row], [rows[1], other])
 

@@ -77,7 +77,7 @@ def trials(
     out: Annotated[Path, typer.Option(help="One folder per trial.")] = Path("runs/trials"),
     time_budget: Annotated[
         str, typer.Option(help="For each trial; in some studies it is a number of optimiser steps instead.")
-    ] = "4m",
+    ] = "6m",
     threads: Threads = 1,
     device: Device = "auto",
     data_dir: DataDir = None,

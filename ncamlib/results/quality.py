@@ -3,7 +3,7 @@
 import datetime
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -14,7 +14,7 @@ from ncamlib.machine import device_name
 from ncamlib.model import load_model
 from ncamlib.project import Records, commit
 from ncamlib.results.measurement import measure
-from ncamlib.results.studies import EARLIER_GRIDS, grids
+from ncamlib.results.studies import EARLIER_RECIPE
 from ncamlib.training.loop import train
 from ncamlib.training.run import MODEL_FILE
 
@@ -38,16 +38,9 @@ class Quality:
 RECORDS = Records("time_to_quality.json", Quality)
 
 
-def earlier(base: Experiment) -> Experiment:
-    """The recipe of earlier editions: larger grids, zeros beyond their edge, a trained encoder, no averaging."""
-    base = grids(*EARLIER_GRIDS)(replace(base, model=replace(base.model, wrap=False)))
-    settings = {"scale_leak": False, "encoder_from": 0.0, "components": False, "replacement": True, "ema": 0.0}
-    return replace(base, train=replace(base.train, **settings))
-
-
 def run(base: Experiment, images: Images, minutes: dict[str, float], report: Callable[[str], None] = print) -> None:
     """Train an experiment by the present and the earlier recipe, each for its `minutes`, and record the errors."""
-    recipes = {"present": base, "earlier": earlier(base)}
+    recipes = {"present": base, "earlier": EARLIER_RECIPE(base)}
     for recipe, budget in minutes.items():
         with tempfile.TemporaryDirectory() as folder:
             trained = train(recipes[recipe], images, Path(folder), CPU, 60 * budget, quiet=True)

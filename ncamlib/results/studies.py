@@ -66,6 +66,14 @@ def after(*changes: Change) -> Change:
     return lambda base: functools.reduce(lambda experiment, change: change(experiment), changes, base)
 
 
+# The recipe of earlier editions: larger grids, zeros beyond their edge, a trained encoder, no averaging.
+EARLIER_RECIPE = after(
+    model(wrap=False),
+    grids(*EARLIER_GRIDS),
+    train(scale_leak=False, encoder_from=0.0, components=False, replacement=True, ema=0.0),
+)
+
+
 def _seeds(variants: dict[str, Change]) -> dict[str, Change]:
     """Variants with three seeds each: enough to see large differences."""
     return {

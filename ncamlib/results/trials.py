@@ -72,13 +72,11 @@ def load() -> list[Trial]:
 
 
 def of_the_recipe() -> tuple[list[Trial], list[Trial]]:
-    """The recorded trials of the present recipe, and those of earlier recipes that no study has any more."""
-    rows = load()
-    present = [row for row in rows if row.study in studies.RECIPE and row.change in studies.study(row.study).changes]
-    earlier = [
-        row for row in rows if row not in present and row.study not in studies.STUDIES.keys() - {*studies.RECIPE}
-    ]
-    return present, earlier
+    """The recorded trials of the present recipe, and those of earlier recipes, which no study has any more."""
+    rows, known = load(), studies.STUDIES
+    current = [row.study in known and row.change in known[row.study].changes for row in rows]
+    present = [row for row, is_current in zip(rows, current, strict=True) if is_current and row.study in studies.RECIPE]
+    return present, [row for row, is_current in zip(rows, current, strict=True) if not is_current]
 
 
 def by_variant(study: str) -> dict[str, list[Trial]]:
