@@ -176,7 +176,8 @@ def test_gradients_of_trained_automata_that_grow_in_step(backend):
     errors = [((a - b.double()).norm() / a.norm()).item() for a, b in zip(exact, grown, strict=True)]
     # The last layer's bias sums the gradients of all cells: 1e-4 and more on 24×24 if they are kept apart.
     assert errors[4] < 5e-5
-    # Triton's interpreter is at 1.3e-3 in the gradients of W1, b1 and W2 on some processors, with and without sharing.
+    # Triton's interpreter multiplies with numpy, which on some processors rounds equal rows differently. There cells
+    # that the seed has not reached differ after three steps, by 7e-5 after ten: up to 3e-3 in these gradients.
     assert max(errors[1:4]) < (5e-3 if backend == "triton" and triton.INTERPRETED else 1e-3)
     assert max(errors[0], errors[5]) < 1e-3
 
