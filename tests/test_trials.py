@@ -140,6 +140,14 @@ def test_a_finished_trial_keeps_the_provenance_of_its_training(tmp_path, checkou
     assert [step for step, _ in first[0].leaks] == [1, 3]
 
 
+def test_the_minutes_of_a_study_take_the_place_of_the_time_budget(tmp_path, checkout, images, monkeypatch):
+    one = studies.Study("emos-dna-sto", {"as it is": studies.train()}, minutes=0.01)
+    monkeypatch.setitem(studies.STUDIES, "emos-dna-sto", one)
+    trials.run("emos-dna-sto", tmp_path / "runs", CPU, images, 3600)
+    (row,) = trials.load()
+    assert 0.01 <= row.minutes < 0.5
+
+
 def test_both_recipes_are_timed_and_recorded(empty, images):
     base, said = dataclasses.replace(experiment("emos-dna-sto"), model=TINY, train=TrainConfig(batch=4)), []
     quality.run(base, images, {"present": 0.02, "earlier": 0.02}, said.append)

@@ -76,7 +76,7 @@ def trials(
     ] = None,
     out: Annotated[Path, typer.Option(help="One folder per trial.")] = Path("runs/trials"),
     time_budget: Annotated[
-        str, typer.Option(help="For each trial; in some studies it is a number of optimiser steps instead.")
+        str, typer.Option(help="For each trial, unless its study says how many minutes or optimiser steps.")
     ] = "6m",
     threads: Threads = 1,
     device: Device = "auto",
@@ -84,7 +84,7 @@ def trials(
 ) -> None:
     """Train the base experiments of studies with one setting changed at a time, and record the effect of each change.
 
-    Studies: full-ce-syn and chars-dna-sto (the recipe), claims, full-set, ablation, variety-dna-sto.
+    Studies: full-ce-syn and chars-dna-sto (the recipe), time-to-quality, claims, full-set, ablation, variety-dna-sto.
     """
     from ncamlib.results import studies
     from ncamlib.results import trials as trying

@@ -73,9 +73,9 @@ def load() -> list[Trial]:
 
 def of_the_recipe() -> tuple[list[Trial], list[Trial]]:
     """The recorded trials of the present recipe, and those of earlier recipes, which no study has any more."""
-    rows, known = load(), studies.STUDIES
+    rows, known, shown = load(), studies.STUDIES, (*studies.RECIPE, studies.QUARTER)
     current = [row.study in known and row.change in known[row.study].changes for row in rows]
-    present = [row for row, is_current in zip(rows, current, strict=True) if is_current and row.study in studies.RECIPE]
+    present = [row for row, is_current in zip(rows, current, strict=True) if is_current and row.study in shown]
     return present, [row for row, is_current in zip(rows, current, strict=True) if not is_current]
 
 
@@ -139,11 +139,12 @@ def run(
     report: Callable[[str], None] = print,
 ) -> None:
     """Train, measure and record every trial of a study that is not recorded yet; `budget` seconds each, unless the
-    study says how many optimiser steps they have.
+    study says how many minutes or optimiser steps they have.
 
     Several processes may run it at once: each takes the next trial that no other is training.
     """
     study = studies.study(name)
+    budget = 60 * study.minutes if study.minutes else budget
     seconds = None if study.steps else budget
     for label in study.changes:
         if (name, label) in {(row.study, row.change) for row in load()}:
