@@ -1,4 +1,4 @@
-"""Times a training: the share of growth in a step, and what the light cone saves.
+"""Times a training: the share of growth in a step, and what the light cone and units that are off save.
 
 Times on a shared machine vary; ratios from alternating rounds are reliable.
 """
@@ -17,7 +17,7 @@ from ncamlib.data import Images
 from ncamlib.experiments import experiment
 from ncamlib.kernels import Weights, cpu, select_backend
 from ncamlib.machine import device_name
-from ncamlib.model import seed
+from ncamlib.model import checkpoint_path, load_model, seed
 from ncamlib.project import commit
 from ncamlib.training import prepare, schedule
 from ncamlib.training.loop import Feed, train_step
@@ -78,27 +78,41 @@ def shares(name: str, images: Images, rounds: int = 7) -> list[StepShare]:
     return rows
 
 
-def light_cone_ratio(rounds: int = 5, grid: int = 64, steps: int = 32, batch: int = 8) -> float | None:
-    """The time of a synchronous training step of the rollout with the light cone, relative to one without.
+def _ratio(one: Callable[[], None], other: Callable[[], None], rounds: int) -> float:
+    """The time of one function relative to another, in alternating rounds."""
+    times: tuple[list[float], list[float]] = ([], [])
+    one(), other()
+    for _ in range(rounds):
+        for function, measured in zip((one, other), times, strict=True):
+            measured.append(_median(function, 1))
+    return statistics.median(times[0]) / statistics.median(times[1])
 
-    None if there is no native kernel.
+
+def ratios(name: str, rounds: int = 5, grid: int = 64, steps: int = 32, batch: int = 8) -> dict[str, float]:
+    """What saves time in a synchronous training step of the rollout in the native kernel; empty where there is none.
+
+    light_cone_ratio: its time with the light cone, relative to without. trained_ratio: its time with the weights of a
+    shipped model, most of whose hidden units are off in most cells, relative to random ones.
     """
     from ncamlib.bench.rollout import Case, inputs
 
     if select_backend(torch.empty(1, 16, 3, 3)) != "cpu":
-        return None
-    _, weights, leak, _, _ = inputs(Case(True, 1.0, grid, steps, batch), CPU)
-    state = seed(experiment("full-dna-syn").model, batch, grid, grid)
+        return {}
+    _, random, leak, _, _ = inputs(Case(True, 1.0, grid, steps, batch), CPU)
+    model, _ = load_model(checkpoint_path(name))
+    with torch.no_grad():
+        codes = model.codes.embeddings
+        trained = model.decode(codes[:: len(codes) // batch][:batch])
+    state = seed(model.config, batch, grid, grid)
 
-    def run(cone: bool) -> None:
+    def step(weights: Weights, leak: torch.Tensor, cone: bool = True) -> None:
         leaves = Weights(*(w.detach().requires_grad_() for w in weights))
         cpu.rollout(state, leaves, leak, steps, None, "all", True, cone).sum().backward()
 
-    ways = {cone: functools.partial(run, cone) for cone in (True, False)}
-    times: dict[bool, list[float]] = {True: [], False: []}
-    for way in ways.values():
-        way()
-    for _ in range(rounds):
-        for cone, way in ways.items():
-            times[cone].append(_median(way, 1))
-    return statistics.median(times[True]) / statistics.median(times[False])
+    plain = functools.partial(step, random, leak)
+    without_cone = functools.partial(step, random, leak, cone=False)
+    with_trained = functools.partial(step, trained, model.nca.leak().detach())
+    return {
+        "light_cone_ratio": _ratio(plain, without_cone, rounds),
+        "trained_ratio": _ratio(with_trained, plain, rounds),
+    }

@@ -59,17 +59,17 @@ def bench(
         if count:
             benchmark.use_threads(count)
         rows += benchmark.measure(benchmark.QUICK if quick else benchmark.FULL, torch_device, rounds)
-    ratio, shares = None, []
+    ratios, shares = {}, []
     if torch_device.type == "cpu":
-        ratio = training.light_cone_ratio(rounds)
+        ratios = training.ratios(TIMED, rounds)
         shares = training.shares(TIMED, data.load("full", 64).sample(64), rounds)
     if as_json:
         growth = [to_dict(row) for row in shares]
         results = [to_dict(row) for row in rows]
-        typer.echo(json.dumps({**head, "light_cone_ratio": ratio, "growth": growth, "results": results}, indent=1))
+        typer.echo(json.dumps({**head, **ratios, "growth": growth, "results": results}, indent=1))
         return
     show(rows)
-    show_training(ratio, shares)
+    show_training(ratios, shares)
 
 
 def minutes_of(text: str) -> dict[str, float]:
@@ -80,10 +80,14 @@ def minutes_of(text: str) -> dict[str, float]:
     return dict(zip(("present", "earlier"), map(float, parts), strict=True))
 
 
-def show_training(ratio: float | None, shares: list[StepShare]) -> None:
+def show_training(ratios: dict[str, float], shares: list[StepShare]) -> None:
     """Print the timings of a training step."""
-    if ratio is not None:
-        typer.echo(f"a synchronous training step with the light cone takes {ratio:.2f} times as long as one without")
+    if ratios:
+        with_cone, trained = ratios["light_cone_ratio"], ratios["trained_ratio"]
+        typer.echo(
+            f"a synchronous training step with the light cone takes {with_cone:.2f} times as long as one without"
+        )
+        typer.echo(f"and with the weights of {TIMED} {trained:.2f} times as long as with random ones")
     for row in shares:
         size = f"{row.grid}x{row.grid}, batch {row.batch}"
         typer.echo(f"{TIMED} at {size}: {row.milliseconds:.0f} ms per step, {row.growth:.0%} of it growth")

@@ -11,7 +11,9 @@
 //     and backward. A tile's p^ and h stay in the first-level cache; only states go to memory;
 //   * hidden units go through in panels of PANEL, so that every stride is known to the compiler
 //     and a register tile's operands fit beside each other in the cache;
-//   * backward keeps nothing but the states and the statistics; p^ and h are computed again.
+//   * backward keeps nothing but the states and the statistics; p^ and h are computed again;
+//   * most hidden units of a trained automaton are off in most cells. The two largest products of backward, d W1 and
+//     d p^, go through the first layer unit by unit and see only the cells where a unit is on.
 //
 // The light cone: information travels one cell a step. On a grid that wraps round, the cells that the seed
 // cannot have reached yet all see the same neighbourhood, so they hold one and the same state. While that lasts,
@@ -43,10 +45,13 @@ constexpr int LANES = 4, ACCUMULATORS = 12, MAX_VECTORS = 2;
 #endif
 constexpr int TILE = 48;  // cells per tile: a multiple of every row count below
 constexpr int PANEL = 64;  // hidden units per panel; the hidden layer is a multiple of it
+constexpr int HALF = 24;  // of a tile: its cells as the bits of a word
+constexpr int BLOCK = 48;  // perceived maps that backward keeps in registers: divides their number
 constexpr float EPS = 1e-5f;
 constexpr int SOBEL = 2;  // see Shape
 
 typedef float Vec __attribute__((vector_size(4 * LANES)));
+typedef uint32_t Bits __attribute__((vector_size(4 * LANES)));
 typedef float VecU __attribute__((vector_size(4 * LANES), aligned(4)));
 
 inline Vec load(const float* a) { return *reinterpret_cast<const VecU*>(a); }
@@ -405,7 +410,7 @@ struct Kernel {
         const int hidden;
         // d p^ of every cell, padded, then d p; one tile of g = d x; leak W2 as panels [C][PANEL].
         Buffer dp, g, w2l;
-        // Sums over the cells of one step, and over all steps: d W1 as w1t, d W2 / leak as w2t.
+        // Sums over the cells of one step, and over all steps: d W1 as W1, d W2 / leak as w2t.
         Buffer dw1, db1, dw2, db2, all_w1, all_b1, all_w2, all_b2;
         Vec sum[P / LANES], product[P / LANES];  // of d p^ and of d p^ * p^, for the norm
 
@@ -430,11 +435,11 @@ struct Kernel {
         void tile(const float* grad, const int* at, int m) {
             const Vec zero{};
             float* const hk = f.h;  // one panel, of h and then of dh
-            for (int j = 0; j < m; j++) memcpy(g + j * C, grad + at[j], C * 4);
+            for (int j = 0; j < m; j++) memcpy(g + j * C, grad + at[j], C * 4), memset(dp + at[j] * 3, 0, P * 4);
             add_columns<C>(g, m, db2);
             for (int k = 0; k < hidden; k += PANEL) {
                 f.hidden_layer(m, k);
-                float *q = dw2 + k * C, *r = dw1 + k * P;
+                float* const q = dw2 + k * C;
                 gemm<C, 1, PANEL, C>(
                     PANEL, m, hk, g, [&](int n, int c) { return load(q + n * C + c); },
                     [&](int n, int c, Vec v) { store(q + n * C + c, v); });
@@ -445,12 +450,7 @@ struct Kernel {
                         store(unit, load(unit) > zero ? v : zero);
                     });
                 add_columns<PANEL>(hk, m, db1 + k);
-                gemm<PANEL, 1, P, PANEL>(
-                    P, m, f.p, hk, [&](int c, int n) { return load(r + c * PANEL + n); },
-                    [&](int c, int n, Vec v) { store(r + c * PANEL + n, v); });
-                gemm<P, PANEL, 1, P>(
-                    m, PANEL, hk, f.w.w1 + k * P, [&](int j, int c) { return k ? load(dp + at[j] * 3 + c) : Vec{}; },
-                    [&](int j, int c, Vec v) { store(dp + at[j] * 3 + c, v); });
+                for (int n = 0; n < PANEL; n += LANES) first_layer(hk + n, at, m, k + n);
             }
             if (f.s.norm)
                 for (int j = 0; j < m; j++)
@@ -459,6 +459,37 @@ struct Kernel {
                         sum[c / LANES] += d;
                         product[c / LANES] += d * load(f.p + j * P + c);
                     }
+        }
+
+        // d W1 += dh p^ and d p^ += dh W1 for LANES hidden units from k on, whose dh are PANEL apart from cell to cell.
+        void first_layer(const float* dh, const int* at, int m, int k) {
+            Bits on[2] = {};  // of each unit: the cells where its dh is not zero
+            for (int j = m; j-- > 0;) on[j / HALF] += on[j / HALF] - (Bits)(load(dh + j * PANEL) != Vec{});
+            for (int i = 0; i < LANES; i++)
+                for (int c = 0; c < P; c += BLOCK)
+                    one_unit(on[0][i] | static_cast<uint64_t>(on[1][i]) << HALF, dh + i, at, k + i, c);
+        }
+
+        // The same for one unit and BLOCK of the maps.
+        inline void one_unit(uint64_t on, const float* dh, const int* at, int k, int c) {
+            constexpr int NV = BLOCK / LANES;
+            float* const out = dw1 + k * P + c;
+            Vec sums[NV], w[NV];
+#pragma GCC unroll 16
+            for (int v = 0; v < NV; v++) sums[v] = load(out + v * LANES), w[v] = load(f.w.w1 + k * P + c + v * LANES);
+            for (; on; on &= on - 1) {
+                const int j = __builtin_ctzll(on);
+                const Vec d = splat(dh[j * PANEL]);
+                const float* p = f.p + j * P + c;
+                float* q = dp + at[j] * 3 + c;
+#pragma GCC unroll 16
+                for (int v = 0; v < NV; v++) {
+                    sums[v] += d * load(p + v * LANES);
+                    store(q + v * LANES, load(q + v * LANES) + d * w[v]);
+                }
+            }
+#pragma GCC unroll 16
+            for (int v = 0; v < NV; v++) store(out + v * LANES, sums[v]);
         }
 
         template <int N>
@@ -558,7 +589,7 @@ struct Kernel {
 
         void write(float* gw1, float* gb1, float* gw2, float* gb2, double* gleak) const {
             for (int k = 0; k < hidden; k++) {
-                for (int c = 0; c < P; c++) gw1[k * P + c] = all_w1[(k / PANEL) * P * PANEL + c * PANEL + k % PANEL];
+                memcpy(gw1 + k * P, all_w1 + k * P, P * 4);
                 gb1[k] = all_b1[k];
                 for (int c = 0; c < C; c++) {
                     gw2[c * hidden + k] = f.leak * all_w2[k * C + c];
