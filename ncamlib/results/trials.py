@@ -107,7 +107,8 @@ class Leaks:
         """Keep the factor of a model at this step, in place of those of later steps that are trained again."""
         if isinstance(model, Growing):
             earlier = [entry for entry in self.seen() if entry[0] < step]
-            write_atomically(self.file, json.dumps([*earlier, (step, model.nca.leak().item())]).encode())
+            factor = float(f"{model.nca.leak().item():.5g}")
+            write_atomically(self.file, json.dumps([*earlier, (step, factor)]).encode())
 
     def watch(self, run: Run) -> None:
         """To be called after every step."""
