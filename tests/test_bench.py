@@ -8,7 +8,7 @@ import sys
 import pytest
 import torch
 
-from ncamlib.bench import peers
+from ncamlib.bench import peers, training
 from ncamlib.bench import rollout as bench
 from ncamlib.cli import main
 from ncamlib.kernels import rollout
@@ -46,6 +46,11 @@ def test_operations_are_counted_for_live_cells_only():
     assert bench.operations(bench.Case(True, 0.5, 64, 1, 1)) == pytest.approx(1.5 * bench.operations(case))
 
 
+def test_ratios_need_no_checkpoint(monkeypatch, tmp_path):
+    monkeypatch.setenv("NCAM_HOME", str(tmp_path / "nowhere"))
+    assert "trained_ratio" not in training.ratios("full-ce-syn", rounds=1, grid=16, steps=4, batch=2)
+
+
 def test_quick_run_reports_every_column(monkeypatch, capsys):
     found = bench.variants(CPU).items()
     chosen = {k: v for k, v in found if k != "torch.compile" and not isinstance(v, peers.Peer)}
@@ -61,7 +66,9 @@ def test_quick_run_reports_every_column(monkeypatch, capsys):
     assert all(0 < row["growth"] <= 1 for row in printed["growth"])
     if "cpu" in chosen:
         assert 0 < printed["light_cone_ratio"] < 1
-        assert printed["trained_ratio"] > 0
+        assert 0 < printed["trained_ratio"] < 1.5
+    else:
+        assert not {"light_cone_ratio", "trained_ratio"} & printed.keys()
     assert [row["variant"] for row in rows] == list(chosen)
     for row in rows:
         assert row["direction"] == "training"

@@ -47,6 +47,7 @@ constexpr int TILE = 48;  // cells per tile: a multiple of every row count below
 constexpr int PANEL = 64;  // hidden units per panel; the hidden layer is a multiple of it
 constexpr int HALF = 24;  // of a tile: its cells as the bits of a word
 constexpr int BLOCK = 48;  // perceived maps that backward keeps in registers: divides their number
+static_assert(TILE == 2 * HALF && HALF <= 32 && BLOCK % LANES == 0, "backward keeps a tile's cells as bits");
 constexpr float EPS = 1e-5f;
 constexpr int SOBEL = 2;  // see Shape
 
@@ -431,7 +432,7 @@ struct Kernel {
         }
 
         // One tile: dW2 = h^T g, db2 = sum g, dh = leak W2^T g [h > 0],
-        //           dW1 = p^^T dh, db1 = sum dh, dp^ = W1^T dh.
+        //           dW1 = dh^T p^, db1 = sum dh, dp^ = W1^T dh.
         void tile(const float* grad, const int* at, int m) {
             const Vec zero{};
             float* const hk = f.h;  // one panel, of h and then of dh
