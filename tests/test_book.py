@@ -200,6 +200,15 @@ def test_parameters_are_documented(page):
         assert about["help"], f"{name} has no help"
 
 
+@pytest.mark.parametrize("page", NOTEBOOKS)
+def test_notebooks_keep_no_state_of_widgets(page):
+    """The page brings the live module itself; a copy in every notebook would be shown beside it and grow stale."""
+    notebook = json.loads((ROOT / f"{page}.ipynb").read_text(encoding="utf-8"))
+    assert "widgets" not in notebook["metadata"]
+    for cell in notebook["cells"]:
+        assert not (cell.get("outputs") and "live" in cell["metadata"].get("tags", []))
+
+
 def test_published_notebooks_install_the_project_first(tmp_path):
     import importlib.util
 
