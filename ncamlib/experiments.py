@@ -38,6 +38,8 @@ STEPS_PER_CELL = {"sto": 1.5, "syn": 0.5, "conv": 0.5}
 # Training begins on small grids, where a step costs up to 64 times less, and grows them in small ratios, but spends
 # most of its time at full size. By the image's side: (until this share of the training, side of the grid).
 SMALL_GRIDS = {64: ((0.10, 16), (0.15, 24), (0.22, 32), (0.30, 48)), 32: ((0.15, 16), (0.30, 24))}
+# Synchronous rows at 64×64, and pools, which need the whole grid where growth needs little more than its light cone.
+LONGER_ON_SMALL_GRIDS = ((0.12, 16), (0.24, 24), (0.42, 32), (0.62, 48))
 LEARNING_RATE, BATCH, EMA = 6e-3, 8, 0.995
 
 
@@ -68,11 +70,12 @@ def _row(
     """One row: where the paper has it and its number; images, code and update; what differs from the standard."""
     size, per_cell = model.get("image_size", 64), per_cell or STEPS_PER_CELL[update]
     settings = {"code": code, "fire_rate": UPDATES[update], "steps": round(per_cell * size), **model}
+    grids = LONGER_ON_SMALL_GRIDS if update == "syn" and size == 64 else ()
     standard = TrainConfig(
         learning_rate=LEARNING_RATE,
         batch=BATCH,
         ema=EMA,
-        stages=() if update == "conv" else _stages(per_cell, size),
+        stages=() if update == "conv" else _stages(per_cell, size, grids),
         encoder_from=1.0,
         components=code == "ce",
     )
@@ -95,15 +98,11 @@ ANY_RATE = {"mutation": (0.0, 0.5)}
 ONE_IMAGE = {"learning_rate": 2e-2, "batch": 2}
 
 
-# A pool needs the whole grid, where growth needs little more than its light cone: more of the training on small grids.
-POOL_GRIDS = ((0.12, 16), (0.24, 24), (0.42, 32), (0.62, 48))
-
-
 def _alive(damage: float, per_cell: float, norm: str = "sobel", **settings: Any) -> dict[str, Any]:
     """A row that trains on a pool of grown states, a share of a batch wounded. What a cell holds is not normalised: a
     wound would change it for every cell.
     """
-    stages = _stages(per_cell, 64, POOL_GRIDS)
+    stages = _stages(per_cell, 64, LONGER_ON_SMALL_GRIDS)
     train = {"pool": 256, "pool_fresh": 0.375, "pool_damage": damage, "stages": stages, **settings}
     return {"train": train, "norm": norm}
 
