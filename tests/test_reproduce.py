@@ -236,12 +236,23 @@ def test_a_shipped_model_is_trained_further_and_counts_all_its_training(tmp_path
     assert [line.split(",")[0] for line in curve] == ["step", *map(str, range(1, 10))]
 
 
-def test_a_model_without_its_encoder_cannot_be_trained_further(tmp_path, chosen, checkout):
-    one, said = [e for e in chosen if not e.ships_encoder], []
-    reproduced(one, tmp_path / "first", report=said.append)
-    merge.merge([tmp_path / "first"], report=said.append)
-    reproduced(one, tmp_path / "second", more=True, report=said.append)
-    assert "without its encoder: it cannot be trained further" in said[-1]
+def test_a_model_without_its_encoder_is_trained_further_with_fixed_codes(tmp_path, chosen, checkout):
+    one = [e for e in chosen if not e.ships_encoder]
+    name, codes = one[0].name, "codes.embeddings"
+    reproduced(one, tmp_path / "first")
+    merge.merge([tmp_path / "first"], report=lambda _: None)
+    shipped = checkpoint.load_model(name)[0].state_dict()
+    reproduced(one, tmp_path / "second", more=True)
+    longer = [dataclasses.replace(e, train=dataclasses.replace(e.train, steps=6)) for e in one]
+    reproduced(longer, tmp_path / "second", more=True)  # goes on from the training checkpoint
+    model, header = checkpoint.load_model(tmp_path / "second" / name / reproduce.SHIPPED_FILE)
+    assert [part["step"] for part in header["parts"]] == [3, 6]
+    assert model.encoder is None
+    after = model.state_dict()
+    assert shipped.keys() == after.keys()
+    same = {key for key in after if torch.equal(shipped[key], after[key])}
+    assert {"codes.keys", codes} <= same
+    assert any(key.startswith("predictor.") for key in after.keys() - same)
 
 
 def test_shipped_checkpoints_are_small():

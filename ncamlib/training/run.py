@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ncamlib.config import Experiment, ModelConfig, from_dict, to_dict
+from ncamlib.config import Experiment, ModelConfig, TrainConfig, from_dict, to_dict
 from ncamlib.data.images import Images
 from ncamlib.errors import NcamError
 from ncamlib.kernels import select_backend
@@ -20,6 +20,7 @@ from ncamlib.machine import device_name
 from ncamlib.model import checkpoint
 from ncamlib.model.base import Coded, Model
 from ncamlib.model.build import build
+from ncamlib.model.encoder import Codebook
 from ncamlib.model.manifold import Growing
 from ncamlib.project import commit
 from ncamlib.training import schedule
@@ -144,6 +145,8 @@ class Run:
         def part(prefix: str) -> dict[str, Tensor]:
             return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
 
+        if "model.codes.embeddings" in tensors:
+            self.fix_codes(Codebook(*tensors["model.codes.embeddings"].shape))
         checkpoint.load_state(self.model, part("model."), path)
         if self.average is not None:
             checkpoint.load_state(self.average, part("average.") or part("model."), path)
@@ -167,14 +170,23 @@ class Run:
         now = json.loads(json.dumps(to_dict(self.experiment.train)))
         return [f"{name} {before.get(name)} -> {now[name]}" for name in now if now[name] != before.get(name)]
 
+    def fix_codes(self, codes: Codebook) -> None:
+        """Put fixed embeddings of the images in the place of the encoder."""
+        self.model.encoder, self.model.codes = None, copy.deepcopy(codes).to(self.model.device)
+        self.optimiser, self.average = learners(self.model, self.experiment.train)
+
     def warm_start(self, path: Path, model: Model, header: dict[str, Any]) -> None:
-        """Take the weights of a saved model of the same kind, read from `path`; its training counts as earlier."""
+        """Take the weights of a saved model of the same kind, read from `path`; its training counts as earlier.
+
+        If it was saved without its encoder, the codes of its images stay as they are, and the rest is trained.
+        """
         if model.config != self.experiment.model or header["data_digest"] != self.images.digest:
             raise NcamError(f"{path} does not have the model and images of '{self.experiment.name}': start afresh")
+        state = model.state_dict()
         if isinstance(model, Coded) and model.encoder is None:
-            raise NcamError(f"{path} was saved without its encoder: it cannot be trained further, only afresh")
-        # A codebook of some images, which a model may be shipped with, is rebuilt at the end.
-        state = {name: value for name, value in model.state_dict().items() if not name.startswith("codes.")}
+            self.fix_codes(model.codes)
+        else:  # a codebook of some images, which a model may be shipped with, is rebuilt at the end
+            state = {name: value for name, value in state.items() if not name.startswith("codes.")}
         checkpoint.load_state(self.model, state, path)
         if self.average is not None:
             checkpoint.load_state(self.average, state, path)
@@ -198,7 +210,12 @@ def prepare(experiment: Experiment, images: Images, device: torch.device) -> Run
         with torch.no_grad():
             model.nca.leak.log -= math.log(model.leak_scale(schedule.stages(experiment)[0].grid))
     model.to(device)
-    generator = torch.Generator(device).manual_seed(experiment.train.seed)
-    optimiser = torch.optim.Adam(model.parameters(), experiment.train.learning_rate, betas=(0.9, 0.99), fused=True)
-    average = copy.deepcopy(model).requires_grad_(False) if experiment.train.ema else None
+    generator = torch.Generator(device).manual_seed(settings.seed)
+    optimiser, average = learners(model, settings)
     return Run(experiment, images, model, optimiser, generator, average)
+
+
+def learners(model: Model, settings: TrainConfig) -> tuple[torch.optim.Adam, Model | None]:
+    """What follows the weights of a model along its training: their optimiser, and their average if one is kept."""
+    optimiser = torch.optim.Adam(model.parameters(), settings.learning_rate, betas=(0.9, 0.99), fused=True)
+    return optimiser, copy.deepcopy(model).requires_grad_(False) if settings.ema else None
