@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 from ncamlib import data, experiments
-from ncamlib.cli import main, options
+from ncamlib.cli import listing, main, options
 from ncamlib.config import Experiment, ModelConfig, TrainConfig, to_dict
 from ncamlib.errors import NcamError
 from ncamlib.model import build, checkpoint
@@ -75,6 +75,18 @@ def test_list(ncam):
     assert (by_name["cifar10-ce-syn"]["images"], by_name["lizard-single-sto"]["images"]) == (50_000, 1)
     assert all(row["mse"] is None for row in rows), "nothing is recorded here"
     assert "cifar10-ce-syn" in ncam("list")[1]
+
+
+def test_the_list_fits_a_terminal_of_80_columns(monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "80")
+    rows = tables.summary()
+    listing.show(rows)
+    out = capsys.readouterr().out
+    assert "…" not in out
+    for row in rows:
+        shown = next(line.split() for line in out.splitlines() if line.startswith(row["name"] + " "))
+        steps = "–" if row["train_steps"] is None else f"{row['train_steps']:,}"
+        assert steps in shown
 
 
 def test_config(ncam):

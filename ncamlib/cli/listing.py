@@ -10,6 +10,8 @@ from ncamlib.cli.options import AsJson
 from ncamlib.project import project_root
 from ncamlib.results import tables
 
+NUMBERS = {"paper": 6, "ours": 6, "alike": 6, "PSNR": 4, "steps": 7, "min": 3}  # the columns and their widths
+
 
 def list_experiments(
     as_json: AsJson = False,
@@ -17,9 +19,9 @@ def list_experiments(
 ) -> None:
     """All rows of the paper's results, with the published number and ours."""
     if write:
-        for file, table in tables.rendered().items():
-            tables.write_into(project_root() / file, table)
-            typer.echo(f"wrote the table into {file}")
+        for file, texts in tables.rendered().items():
+            tables.write_into(project_root() / file, texts)
+            typer.echo(f"wrote the tables into {file}")
     elif as_json:
         typer.echo(json.dumps(tables.summary(), indent=1))
     else:
@@ -27,20 +29,20 @@ def list_experiments(
 
 
 def show(rows: list[dict[str, Any]]) -> None:
-    """Print the rows in the width of a terminal."""
+    """Print the rows, in a terminal of 80 columns or more."""
     from rich.console import Console
     from rich.table import Column, Table
 
-    table = Table(Column("", no_wrap=True), box=None, padding=(0, 2, 0, 0), pad_edge=False)
-    for title in ("paper", "ours", "alike", "PSNR", "steps", "min"):
-        table.add_column(title, justify="right")
-    table.add_column("commit")
-    for where, group in itertools.groupby(rows, key=lambda row: row["table"]):
-        table.add_row(f"\n[bold]{where.split(', section')[0]}[/bold]")
+    console, longest = Console(), max(len(row["name"]) for row in rows)
+    for i, (where, group) in enumerate(itertools.groupby(rows, key=lambda row: row["table"])):
+        numbers = (Column(title, width=width, justify="right") for title, width in NUMBERS.items())
+        columns = [Column("", width=longest), *numbers, Column("commit", width=8)]
+        table = Table(*columns, show_header=i == 0, box=None, padding=(0, 2, 0, 0), pad_edge=False)
         for row in group:
             paper = "" if row["paper_mse"] is None else tables.number(row["paper_mse"])
             table.add_row(row["name"], paper, *_measured(row))
-    Console().print(table)
+        console.print(f"\n[bold]{where.split(', section')[0]}[/bold]", highlight=False)
+        console.print(table)
 
 
 def _measured(row: dict[str, Any]) -> list[str]:
