@@ -94,6 +94,19 @@ def assert_parity(backend, arguments, norm="all", tolerance=1e-5, wrap=False, of
         assert error < allowed, f"{name}: relative error {error:.1e}"
 
 
+@needs_native
+@pytest.mark.parametrize("bias", [-100, 0, 100], ids=["all off", "some on", "all on"])
+@pytest.mark.parametrize("sides", [(4, 6), (5, 5), (6, 8), (7, 7)], ids=lambda sides: f"{sides[0] * sides[1]} cells")
+@pytest.mark.parametrize("channels", [16, 32])
+def test_hidden_units_that_are_off_everywhere_or_nowhere(channels, sides, bias):
+    """Around half a tile and a tile: the C++ kernel keeps a bit for every cell of a tile and hidden unit."""
+    state, weights, leak, _ = case(2, channels, 32, *sides, 2, 1)
+    weights = weights._replace(b1=weights.b1 + bias)
+    _, _, dw1, db1, dw2, *_ = values_and_gradients("cpu", state, weights, leak, 2, None)
+    assert all((gradient == 0).all() == (bias < 0) for gradient in (dw1, db1, dw2))
+    assert_parity("cpu", (state, weights, leak, 2, None))
+
+
 @fast
 @pytest.mark.parametrize("fire_rate", [0.5, 1])
 @pytest.mark.parametrize("wrap", [True, False], ids=["wrapped", "zeros"])

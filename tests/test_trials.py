@@ -157,7 +157,23 @@ def test_both_recipes_are_timed_and_recorded(empty, images):
     for row, line in zip(rows, said, strict=True):
         assert row.train_steps > 0
         assert f"{row.recipe} recipe: MSE {row.mse:.4f}" in line
-        assert f"| {row.recipe} | 0 | {row.train_steps} | {row.mse:.4f} |" in table
+        assert f"| {row.recipe} | 0 | {row.train_steps:,} | {row.mse:.4f} |" in table
+
+
+def test_the_earlier_recipe_differs_in_all_its_parts():
+    base = experiment("full-ce-syn")
+    earlier = studies.EARLIER_RECIPE(base)
+    assert (base.model.wrap, earlier.model.wrap) == (True, False)
+    assert [(stage.until, stage.grid) for stage in earlier.train.stages] == list(studies.EARLIER_GRIDS)
+    assert {stage.batch for stage in earlier.train.stages} == {1}
+    assert earlier.train.stages[0].rates[0] == 1
+    assert earlier.train.stages[-1].rates[1] == 0
+    named = ("scale_leak", "encoder_from", "components", "replacement", "ema")
+    assert [getattr(earlier.train, name) for name in named] == [False, 0.0, False, True, 0.0]
+    for name in named:
+        assert getattr(earlier.train, name) != getattr(base.train, name), name
+    same = ("learning_rate", "batch", "warmup", "clip", "mutation")
+    assert all(getattr(earlier.train, name) == getattr(base.train, name) for name in same)
 
 
 def test_trials_of_earlier_recipes_are_told_apart(empty):

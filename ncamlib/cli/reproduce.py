@@ -72,7 +72,7 @@ def reproduce(
 def trials(
     names: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[STUDY]...", help="By default those of the recipe; the others take hours."),
+        typer.Argument(metavar="[STUDY]...", help="By default those of the recipe; most others take hours."),
     ] = None,
     out: Annotated[Path, typer.Option(help="One folder per trial.")] = Path("runs/trials"),
     time_budget: Annotated[

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ncamlib.config import Experiment, Stage
-from ncamlib.errors import choice
+from ncamlib.errors import NcamError, choice
 from ncamlib.experiments import experiment
 
 RATES = (2e-3, 6e-3, 1.8e-2)  # the learning rates that each row of the ablation is trained with
@@ -74,7 +74,8 @@ def after(*changes: Change) -> Change:
     return lambda base: functools.reduce(lambda experiment, change: change(experiment), changes, base)
 
 
-# The recipe of earlier editions: larger grids, zeros beyond their edge, a trained encoder, no averaging.
+# The recipe of earlier editions: larger grids and batches alike on all of them, a learning rate that falls from
+# beginning to end, zeros beyond the edge, a trained encoder, random projections, no averaging.
 EARLIER_RECIPE = after(
     model(wrap=False),
     grids(*EARLIER_GRIDS),
@@ -169,13 +170,17 @@ def _quarter() -> dict[str, Change]:
 @dataclass(frozen=True)
 class Study:
     """One base experiment and the changes made to it. Each trains for a number of optimiser steps, or for minutes; if
-    none are set, for the time budget that is asked for.
+    neither is set, for the time budget that is asked for.
     """
 
     base: str
     changes: dict[str, Change]
     steps: int | None = None
     minutes: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.steps and self.minutes:
+            raise NcamError(f"a study of '{self.base}' has {self.steps} steps and {self.minutes} minutes: give one")
 
     def trial(self, change: str) -> Experiment:
         """The experiment that one change makes of the base."""

@@ -182,7 +182,7 @@ def write_into(file: Path, tables: Sequence[str]) -> None:
     """Replace the tables between the pairs of marks in a Markdown file, in their order."""
     parts = re.split(f"({re.escape(BEGIN)}.*?{re.escape(END)})", file.read_text(encoding="utf-8"), flags=re.DOTALL)
     if len(parts) != 2 * len(tables) + 1:
-        needed = f"{len(tables)} times the lines {BEGIN} and {END}"
+        needed = f"{len(tables)}, each between the lines {BEGIN} and {END}"
         raise NcamError(f"{file} has {len(parts) // 2} places for tables: it needs {needed}")
     parts[1::2] = [f"{BEGIN}\n\n{table}\n\n{END}" for table in tables]
     write_atomically(file, "".join(parts).encode())

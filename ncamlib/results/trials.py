@@ -72,7 +72,9 @@ def load() -> list[Trial]:
 
 
 def of_the_recipe() -> tuple[list[Trial], list[Trial]]:
-    """The recorded trials of the present recipe, and those of earlier recipes, which no study has any more."""
+    """The recorded trials that `choices` shows: those of the present recipe, and those of earlier recipes, which no
+    study has any more. Studies of the paper's claims are shown elsewhere.
+    """
     rows, known, shown = load(), studies.STUDIES, (*studies.RECIPE, studies.QUARTER)
     current = [row.study in known and row.change in known[row.study].changes for row in rows]
     present = [row for row, is_current in zip(rows, current, strict=True) if is_current and row.study in shown]
@@ -104,7 +106,9 @@ class Leaks:
         return tuple(map(tuple, json.loads(self.file.read_text()))) if self.file.exists() else ()
 
     def add(self, step: int, model: Model) -> None:
-        """Keep the factor of a model at this step, in place of those of later steps that are trained again."""
+        """Keep the factor of a model at this step, to five digits, in place of those of later steps that are trained
+        again.
+        """
         if isinstance(model, Growing):
             earlier = [entry for entry in self.seen() if entry[0] < step]
             factor = float(f"{model.nca.leak().item():.5g}")
