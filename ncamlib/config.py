@@ -112,13 +112,14 @@ class TrainConfig:
     pool_damage: float = 0.0  # share of it that is wounded
     pool_steps: float = 1.25  # rollouts from the pool take T steps to this many times T
     replacement: bool = False  # draw every batch afresh; False: no image comes twice before all came once
+    by_error: float = 0.0  # share of images drawn in proportion to their recent error, see `training.drawing`
     seed: int = 0
 
     def __post_init__(self) -> None:
         low, high = self.mutation
         if not 0 <= low <= high <= 1:
             raise NcamError(f"mutation is {self.mutation}: give a range between 0 and 1")
-        for name in ("ema", "encoder_from", "pool_fresh", "pool_damage"):
+        for name in ("ema", "encoder_from", "pool_fresh", "pool_damage", "by_error"):
             if not 0 <= getattr(self, name) <= 1:
                 raise NcamError(f"{name} is {getattr(self, name)}: it must be between 0 and 1")
         ends = [stage.until for stage in self.stages]
@@ -134,6 +135,8 @@ class TrainConfig:
                 f"pool {self.pool} and pool_steps {self.pool_steps}: a pool needs a whole batch of "
                 f"{self.largest_batch} states or more, and rollouts at least 1 times T steps"
             )
+        if self.by_error and (self.replacement or self.pool):
+            raise NcamError("by_error draws images epoch by epoch: it goes with neither replacement nor a pool")
         if not (self.warmup >= 0 and 0 <= self.seed < 2**63):
             raise NcamError(
                 f"warmup {self.warmup} and seed {self.seed}: neither may be below 0, and the seed must be below 2^63"

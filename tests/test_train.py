@@ -23,6 +23,7 @@ from ncamlib.machine import pick_device
 from ncamlib.model import checkpoint
 from ncamlib.project import write_atomically
 from ncamlib.training import schedule
+from ncamlib.training.drawing import Draws
 from ncamlib.training.loop import Diverged, train
 from ncamlib.training.processes import InUse, only_one
 from ncamlib.training.run import MODEL_FILE, TRAINING_FILE, prepare
@@ -105,6 +106,7 @@ def test_preparing_counts_towards_the_budget_up_to_half_of_it(tmp_path, images, 
         {"encoder_from": 0.2},
         {"mutation": (0.0, 0.5)},
         {"replacement": True},
+        {"by_error": 0.5, "steps": 12},
         {"model": {"code": "ce"}, "components": True},
         {"pool": 12, "pool_damage": 0.5},
         {"pool": 8, "stages": HALVES, "model": {"code": "ce"}},
@@ -374,6 +376,30 @@ def test_an_epoch_shows_every_image_once(images):
     assert not torch.equal(drawn[:12], drawn[12:24])
     few = data.Images("few", images.pixels[:3], images.names[:3])
     assert prepare(tiny(), few, CPU).draw(8).bincount().tolist() in ([3, 3, 2], [3, 2, 3], [2, 3, 3])
+
+
+def test_images_with_large_errors_are_drawn_in_proportion_to_them():
+    generator, draws = torch.Generator().manual_seed(0), Draws.empty(6, CPU)
+    assert draws.draw(6, 1.0, generator).sort().values.tolist() == list(range(6))
+    errors = torch.tensor([0.0, 0.1, 0.1, 0.2, 0.2, 0.6])
+    draws.note(torch.arange(6), errors)
+    for share in (1.0, 0.5):
+        drawn = draws.draw(6 * 200, share, generator)
+        expected = 200 * (1 - share + share * 6 * errors / errors.sum())
+        assert (drawn.bincount(minlength=6) - expected).abs().max() < 30
+        for epoch in drawn.split(6):
+            assert (epoch.bincount(minlength=6) - expected / 200).abs().max() < 1 + 1e-6
+    draws.note(torch.arange(6), torch.zeros(6))
+    assert draws.draw(6, 1.0, generator).sort().values.tolist() == list(range(6))
+
+
+def test_drawing_by_errors_notes_them_and_excludes_other_ways_to_draw(tmp_path, images):
+    run = train(tiny(steps=6, by_error=1.0), images, tmp_path, CPU, quiet=True)
+    assert (run.draws.errors > 0).all()
+    assert float(run.draws.errors.mean()) == pytest.approx(sum(run.losses[-3:]) / 3, rel=0.5)
+    for other in ({"replacement": True}, {"pool": 12}):
+        with pytest.raises(NcamError, match="goes with neither replacement nor a pool"):
+            tiny(by_error=0.5, **other)
 
 
 def test_fixed_convolutions_stay_and_then_learn(tmp_path, images):

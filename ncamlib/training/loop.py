@@ -115,7 +115,10 @@ def seed_loss(feed: Feed, stage: Stage, rate: float) -> Tensor:
         stage.grid,
         leak_scale=feed.leak_scale,
     )
-    return F.mse_loss(grown, feed.targets(drawn[mine], stage.grid))
+    targets = feed.targets(drawn[mine], stage.grid)
+    if run.draws is not None:
+        run.draws.note(drawn, (grown - targets).square().mean((1, 2, 3)))
+    return F.mse_loss(grown, targets)
 
 
 def pool_loss(feed: Feed, stage: Stage, rate: float) -> Tensor:
@@ -183,6 +186,8 @@ def check_ranks(group: Ranks, experiment: Experiment, images: Images, time_budge
         )
     if experiment.train.pool and group.world > 1:
         raise NcamError(f"'{experiment.name}' trains on a pool of states, which one process keeps: start it alone")
+    if experiment.train.by_error and group.world > 1:
+        raise NcamError(f"'{experiment.name}' draws images by their errors, which one process keeps: start it alone")
     facts = {"settings": to_dict(experiment), "images": images.digest, "time budget": time_budget, "commit": commit()}
     group.require_alike(facts)
 

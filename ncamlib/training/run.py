@@ -24,6 +24,7 @@ from ncamlib.model.encoder import Codebook
 from ncamlib.model.manifold import Growing
 from ncamlib.project import commit
 from ncamlib.training import schedule
+from ncamlib.training.drawing import Draws
 from ncamlib.training.pool import Pool
 
 TRAINING_FILE, MODEL_FILE = "training.safetensors", "model.safetensors"
@@ -58,6 +59,7 @@ class Run:
     generator: torch.Generator
     average: Model | None  # exponential moving average of the weights
     pool: Pool | None = None  # of grown states, if it trains on them
+    draws: Draws | None = None  # if images are drawn by their errors
     step: int = 0
     seen: int = 0  # images drawn so far
     seconds: float = 0.0  # spent training, over all resumptions
@@ -92,6 +94,8 @@ class Run:
     def draw(self, batch: int) -> Tensor:
         """The next images to train on: (batch,) int64, all of them before any is repeated unless set otherwise."""
         n, settings = len(self.images), self.experiment.train
+        if self.draws is not None:
+            return self.draws.draw(batch, settings.by_error, self.generator)
         if settings.replacement and batch > n:
             return torch.randint(n, (batch,), generator=self.generator, device=self.generator.device)
         if settings.replacement:
@@ -116,6 +120,8 @@ class Run:
             tensors |= {f"optimiser.{names[i]}.{key}": value for key, value in moments.items()}
         if self.pool is not None:
             tensors |= {f"pool.{name}": tensor.contiguous() for name, tensor in vars(self.pool).items()}
+        if self.draws is not None:
+            tensors |= {f"draws.{name}": tensor.contiguous() for name, tensor in vars(self.draws).items()}
         tensors["generator"] = self.generator.get_state()
         tensors["losses"] = torch.tensor(self.losses, dtype=torch.float64)
         header = {**self.header(), "seconds": self.seconds, "own_steps": self.step, "seen": self.seen}
@@ -153,6 +159,9 @@ class Run:
         pool = part("pool.")
         if pool and settings["train"].get("pool") == self.experiment.train.pool:
             self.pool = Pool(**{name: tensor.to(self.model.device) for name, tensor in pool.items()})
+        draws = part("draws.")
+        if draws and self.draws is not None:
+            self.draws = Draws(**{name: tensor.to(self.model.device) for name, tensor in draws.items()})
         state = self.optimiser.state_dict()
         moments = part("optimiser.")
         for i, (name, parameter) in enumerate(self.model.named_parameters()):
@@ -212,7 +221,8 @@ def prepare(experiment: Experiment, images: Images, device: torch.device) -> Run
     model.to(device)
     generator = torch.Generator(device).manual_seed(settings.seed)
     optimiser, average = learners(model, settings)
-    return Run(experiment, images, model, optimiser, generator, average)
+    draws = Draws.empty(len(images), device) if settings.by_error else None
+    return Run(experiment, images, model, optimiser, generator, average, draws=draws)
 
 
 def learners(model: Model, settings: TrainConfig) -> tuple[torch.optim.Adam, Model | None]:
