@@ -1,6 +1,7 @@
 """Typed settings of a model and of its training; an experiment is one of each.
 
-Every field is one decision. The defaults are the paper's values; what the paper leaves open is marked "open".
+Every field is one decision. The defaults are the paper's values where it gives any (the source marks others "open");
+`experiments` says what the rows of the book are trained with.
 """
 
 import dataclasses

@@ -16,6 +16,7 @@ from xml.etree import ElementTree
 
 import pytest
 import yaml
+from fontTools.ttLib import TTFont
 from PIL import Image
 from reader import browser  # noqa: F401 -- a fixture
 
@@ -333,5 +334,8 @@ def test_formulas_have_a_font_in_which_parentheses_stretch(browser):  # noqa: F8
              .map((mo) => mo.getBoundingClientRect().height)"""
     )
     assert max(heights) > 2 * min(heights)
-    assert (BUILT / "_static" / "formulas.woff").stat().st_size < 40_000
+    font = BUILT / "_static" / "formulas.woff"
+    assert font.stat().st_size < 40_000
+    assert page.locator("math msqrt").count() > 0
+    assert ord("√") in TTFont(font).getBestCmap()  # an element's sign, which is in no text
     page.close()

@@ -18,6 +18,10 @@ SOURCE = PACKAGE / "files" / "stix-two-math-latin-400-normal.woff"
 FAMILY, FILE = "Formulas", "formulas.woff"
 FORMULA = re.compile(r"<math\b.*?</math>", re.DOTALL)
 TAG = re.compile(r"<[^>]*>")
+ROOT, RADICAL = (
+    re.compile(r"<m(sqrt|root)\b"),
+    "√",
+)  # an element, whose sign is in no text
 # Single letters are set in mathematical italics: where these begin, after which letter.
 ITALICS = {"A": 0x1D434, "a": 0x1D44E, "Α": 0x1D6E2, "α": 0x1D6FC}
 PLANCK = "ℎ"  # the italic h, which has another place
@@ -29,19 +33,16 @@ FACE = (
 
 def characters(pages: list[str]) -> set[str]:
     """Every character that the formulas of some pages need."""
-    found = {
-        c
-        for page in pages
-        for formula in FORMULA.findall(page)
-        for c in html.unescape(TAG.sub("", formula))
-    }
+    formulas = [formula for page in pages for formula in FORMULA.findall(page)]
+    found = {c for formula in formulas for c in html.unescape(TAG.sub("", formula))}
     italics = {
         chr(start + ord(c) - ord(first))
         for first, start in ITALICS.items()
         for c in found
         if 0 <= ord(c) - ord(first) < 26
     }
-    return found | italics | {PLANCK}
+    roots = set(RADICAL) if any(ROOT.search(formula) for formula in formulas) else set()
+    return found | italics | roots | {PLANCK}
 
 
 def cut(source: Path, target: Path, wanted: set[str]) -> None:

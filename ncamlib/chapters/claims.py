@@ -150,7 +150,7 @@ Cell = str | Callable[[], str]  # read from the records when it is shown
 # (claim, what the paper reports, what we measured, verdict)
 CLAIMS: list[tuple[str, str, Cell, Cell]] = [
     (
-        "One model learns automata for thousands of emoji (chapter 02)",
+        "One model learns automata for thousands of emoji (chapter *Encodings and updates*)",
         "CE-STO, DNA-STO, CE-SYN, DNA-SYN: 0.0159 / 0.0163 / 0.0020 / 0.0026",
         lambda: f"best: {_best(*FIG5)}",
         lambda: f"{HOLDS}; the errors are {_of_paper(*FIG5)} of the paper's. The runs of SYN are short",
@@ -174,7 +174,7 @@ CLAIMS: list[tuple[str, str, Cell, Cell]] = [
         ),
         lambda: (
             f"{HOLDS} in direction; the factor is {_ratio(*FIG5[::2])} and {_ratio(*FIG5[1::2])} here, "
-            "in runs of unequal length"
+            "in runs of unequal length, which cannot settle it"
         ),
     ),
     (
@@ -184,21 +184,21 @@ CLAIMS: list[tuple[str, str, Cell, Cell]] = [
         _sizes,
     ),
     (
-        "A DNA-like code is highly robust to random mutations (chapter 04)",
+        "A DNA-like code is highly robust to random mutations (chapter *Encodings and updates*)",
         "tested at a 50% chance of error",
         "below, *What the code holds*",
         f"{HOLDS} at the rate of the training, half replaced; with half of the letters wrong errors rise by 2 to 70% "
         "over clean codes, and sevenfold in `chars-dna-syn`",
     ),
     (
-        "The growing difficulty of the sets is one of visual variety, not of size (chapter 03)",
+        "The growing difficulty of the sets is one of visual variety, not of size (chapter *Smaller sets of images*)",
         "chars, emos, heads, variety: 0.0098 / 0.0180 / 0.0244 / 0.0504",
         lambda: f"best: {_best(*SUBSETS)}; of the variance: {_of_variance(*SUBSETS)}",
         f"{OPEN}: in MSE ours swap letters and faces; as a share of the variance ours are in the paper's order, but "
         "the paper's own are not; our runs differ in length and T",
     ),
     (
-        "Leak factors, normalisation and slices each lower the error, in this order (chapter 05)",
+        "Leak factors, normalisation and slices each lower the error, in this order (chapter *Ablation*)",
         "full, without leak, norm, slices: 0.0504 / 0.0597 / 0.0627 / 0.0670",
         lambda: f"seeds: {' / '.join(map(spread, _parts().values()))}. alike: {_alike(*ABLATION)}",
         lambda: f"{_ablation()}. In the longer runs, at one rate, leak factor and norm change places",
@@ -210,13 +210,13 @@ CLAIMS: list[tuple[str, str, Cell, Cell]] = [
         _film,
     ),
     (
-        "512 numbers are enough for the automata of 50,000 photographs (chapter 06)",
+        "512 numbers are enough for the automata of 50,000 photographs (chapter *Photographs*)",
         "CE-SYN, DNA-SYN: 0.0072 / 0.0072",
         lambda: f"best: {_best('cifar10-ce-syn', 'cifar10-dna-syn')}, on a JPEG copy",
         f"{HOLDS}: the errors are reached; but they say little about capacity, since a linear code needs 100 numbers",
     ),
     (
-        "The learned space of programs generalises (chapters 04 and 08)",
+        "The learned space of programs generalises (chapters *Genetic engineering* and *Beyond the paper*)",
         "by eye, from edited codes",
         "below, *Unseen images*",
         lambda: (
@@ -225,13 +225,13 @@ CLAIMS: list[tuple[str, str, Cell, Cell]] = [
         ),
     ),
     (
-        "One automaton for one image reaches about 0.001 (chapter 07)",
+        "One automaton for one image reaches about 0.001 (chapter *One automaton for one image*)",
         "0.001",
         lambda: f"best: {_best('lizard-single-sto')}; trained to heal, at 5 T: {_later('lizard-single-sto-regrow', 5)}",
         HOLDS,
     ),
     (
-        "Automata can recover corrupted patterns (section 2, of other work; chapter 09)",
+        "Automata can recover corrupted patterns (section 2, of other work; chapter *Automata that stay and heal*)",
         "–",
         lambda: (
             f"trained to heal, a lizard: {_lived('lizard-single-sto-regrow')}; "
@@ -246,7 +246,7 @@ CLAIMS: list[tuple[str, str, Cell, Cell]] = [
         f"{OPEN}: we fit the DNA network to random numbers for some seconds first (see the page on our choices)",
     ),
     (
-        "RGB instead of RGBA is possible (chapter 06)",
+        "RGB instead of RGBA is possible (chapter *Photographs*)",
         "–",
         lambda: f"best: {_best('cifar10-ce-syn')}",
         HOLDS,

@@ -51,10 +51,12 @@ export function finish(panel, left) {
     panel.say(`${sentence(panel.name)}${damageOf(panel)} is grown. Tap the picture to wound it, or move Mutation.`);
   else if (panel.regime.name === 'regenerating') panel.say(healing(left));
   else {
-    const aim = panel.lasting ? 'stay as it has grown' : 'grow';
+    const trained = panel.lasting
+      ? 'stay as it has grown, not to repair'
+      : 'grow: what goes on burns out, wounded or not';
     const other = panel.model.get('regimes').some(({ name }) => name === 'regenerating');
     const next = other ? 'Another one heals: choose it under “Trained to”.' : 'Grow it again?';
-    panel.say(`It does not heal: this model was trained to ${aim}, not to repair. ${next}`);
+    panel.say(`It does not heal: this model was trained to ${trained}. ${next}`);
   }
 }
 
