@@ -223,6 +223,12 @@ def test_grow_a_picture_of_ones_own(ncam, shipped, tmp_path):
         (["grow", "😀", "--model", "emos-dna-sto", "--out", "growth.bmp"], "must end in .gif, .apng, .png"),
         (["grow", "😀", "--model", "emos-dna-sto", "--grid", "2"], "too small for the seed"),
         (["grow", "😀", "--model", "emos-dna-sto", "--mutation-rate", "-1"], "between 0 and 1"),
+        (["grow", "😀", "--model", "emos-dna-sto", "--grid", "1024", "--scale", "64"], "too large to write"),
+        (["reproduce", "emos-dna-sto", "--data-dir", "absent"], "--data-dir is for CIFAR-10"),
+        (["trials", "full-ce-syn", "--data-dir", "absent"], "--data-dir is for CIFAR-10"),
+        (["train", "emos-dna-sto", "--seed", "-1"], "between 0 and 4294967295"),
+        (["evaluate", __file__], "the name of one ends in .safetensors"),
+        (["train", "emos-dna-sto", "--data-dir", __file__], "is a file: give a folder"),
         (["data", "verify", "--font", "absent.ttf"], "there is no font file absent.ttf"),
         (["data", "info", "--names", "flags"], "unknown emoji subset 'flags'"),
     ],
@@ -323,6 +329,15 @@ def test_numbers_out_of_bounds_are_refused(ncam, shipped, tmp_path, command, opt
 
 
 COMMAND = [sys.executable, "-m", "ncamlib.cli"]
+
+
+def test_a_closed_output_is_no_error():
+    code = "import os, sys; os.close(1); os.execv(sys.executable, [sys.executable, '-m', 'ncamlib.cli', *sys.argv[1:]])"
+    command = [sys.executable, "-c", code, "config", "chars-dna-syn"]
+    done = subprocess.run(command, stderr=subprocess.PIPE, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 LISTS = (["list"], ["data", "info", "--names", "emos"], ["config", "chars-dna-syn"])
 
 

@@ -425,7 +425,7 @@ def test_suggestions_help(key, offered):
 
 
 def test_without_a_suggestion_there_is_no_noise():
-    with pytest.raises(NcamError, match="of 'full': 'ncam data info --names full' lists all emoji"):
+    with pytest.raises(NcamError, match="of 'full': 'ncam data info --names full' lists them"):
         data.emoji("full", 16).index("qqqq")
 
 

@@ -9,6 +9,7 @@ import functools
 import http.server
 import json
 import statistics
+import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -178,6 +179,9 @@ def _waits(page: Any) -> list[float]:
 
 
 if __name__ == "__main__":
-    speed = measure()
+    try:
+        speed = measure()
+    except NcamError as error:
+        sys.exit(f"{error}")
     RECORDS.save([speed])
     print(json.dumps(to_dict(speed), indent=1))

@@ -20,7 +20,7 @@ app = typer.Typer(help="The emoji sprites that ship with the package.", no_args_
 @app.command("info")
 def data_info(names: Annotated[str | None, typer.Option(help="List the emoji of this subset.")] = None) -> None:
     """Subsets and their sizes, and the digest of the shipped sprites."""
-    if names:
+    if names is not None:
         for i in sprites.members(names):
             row = sprites.manifest()[i]
             typer.echo(f"{characters(row['sequence'])}\t{row['name']}")

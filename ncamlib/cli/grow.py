@@ -40,6 +40,7 @@ def grow(
     model = growing(loaded, model_name)
     size = model.config.image_size
     steps = steps or model.steps_on(grid or size)
+    data.check_growth(out, steps + 1, scale * (grid or size))
     image, note = find_image(target, model.config, header)
     if note:
         typer.echo(note, err=True)

@@ -21,10 +21,10 @@ def list_experiments(
     if write:
         for file, texts in tables.rendered().items():
             tables.write_into(project_root() / file, texts)
-            typer.echo(f"wrote the tables into {file}")
-    elif as_json:
+            typer.echo(f"wrote the tables into {file}", err=as_json)
+    if as_json:
         typer.echo(json.dumps(tables.summary(), indent=1))
-    else:
+    elif not write:
         show(tables.summary())
 
 

@@ -72,6 +72,9 @@ def main() -> None:
     """Entry point. Characters that the terminal cannot encode are escaped. If the output cannot be written, the command
     ends with one sentence; if nobody reads it, with none.
     """
+    if sys.stdout is None or sys.stderr is None:  # closed before we began
+        nowhere = open(os.devnull, "w")  # noqa: SIM115
+        sys.stdout, sys.stderr = sys.stdout or nowhere, sys.stderr or nowhere
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")

@@ -24,11 +24,16 @@ def between(low: float, high: float) -> Any:
         for one in value if isinstance(value, list | tuple) else [value]:
             if one is not None and not low <= one <= high:
                 name = parameter.name.replace("_", " ")
-                raise NcamError(f"the {name} is {one:g}: it must be between {low:g} and {high:g}")
+                raise NcamError(f"the {name} is {_plain(one)}: it must be between {_plain(low)} and {_plain(high)}")
         return value
 
     check.bounds = low, high
     return check
+
+
+def _plain(number: float) -> str:
+    """A number without an exponent, where it is a whole one."""
+    return str(int(number)) if number == number // 1 and abs(number) < 1e18 else f"{number:g}"
 
 
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]

@@ -9,7 +9,6 @@ import typer
 
 from ncamlib.cli.options import (
     Backend,
-    DataDir,
     Device,
     OptimiserSteps,
     StepsAlias,
@@ -25,6 +24,16 @@ from ncamlib.errors import NcamError
 from ncamlib.experiments import experiment
 from ncamlib.machine import pick_device
 
+Archive = Annotated[
+    Path | None, typer.Option("--data-dir", help="The CIFAR-10 archive, or a folder of pictures instead.")
+]
+
+
+def _photographs(experiments: list[Experiment], data_dir: Path | None) -> None:
+    """NcamError if there is a place for CIFAR-10 that none of the experiments would use."""
+    if data_dir is not None and all(one.images != "cifar10" for one in experiments):
+        raise NcamError("--data-dir is for CIFAR-10, which is not used here: 'ncam train' takes pictures of your own")
+
 
 def reproduce(
     names: Annotated[list[str] | None, typer.Argument(metavar="[EXPERIMENT]...", help="All by default.")] = None,
@@ -38,7 +47,7 @@ def reproduce(
     threads: Threads = None,
     device: Device = "auto",
     backend: Backend = "auto",
-    data_dir: DataDir = None,
+    data_dir: Archive = None,
 ) -> None:
     """Train and measure experiments in turn, unattended. The same command continues.
 
@@ -47,6 +56,7 @@ def reproduce(
     from ncamlib.results import reproduce as reproduction
 
     rows = reproduction.in_order(names or [])
+    _photographs(rows, data_dir)
     tasks = reproduction.queue(rows, out, parse_duration(time_budget), optimiser_steps or steps, more)
     if status:
         width = max(len(task.experiment.name) for task in tasks)
@@ -80,7 +90,7 @@ def trials(
     ] = "6m",
     threads: Threads = 1,
     device: Device = "auto",
-    data_dir: DataDir = None,
+    data_dir: Archive = None,
 ) -> None:
     """Train the base experiments of studies with one setting changed at a time, and record the effect of each change.
 
@@ -90,6 +100,7 @@ def trials(
     from ncamlib.results import trials as trying
 
     torch.set_num_threads(threads)
+    _photographs([experiment(studies.study(name).base) for name in names or studies.RECIPE], data_dir)
     for name in names or studies.RECIPE:
         base = experiment(studies.study(name).base)
         images = load_images(base, base.images, data_dir if base.images == "cifar10" else None)

@@ -7,7 +7,16 @@ Tensors are float32 in [0, 1]: emoji and folders are RGBA with premultiplied col
 from ncamlib.data.cifar import cifar10
 from ncamlib.data.images import Images, as_text, evenly, listed
 from ncamlib.data.loading import folder, known, load, names
-from ncamlib.data.pictures import IMAGE_SUFFIXES, enlarge, load_image, over_white, save_growth, sheet, to_picture
+from ncamlib.data.pictures import (
+    IMAGE_SUFFIXES,
+    check_growth,
+    enlarge,
+    load_image,
+    over_white,
+    save_growth,
+    sheet,
+    to_picture,
+)
 from ncamlib.data.sprites import SUBSETS, count, emoji, single
 
 __all__ = [
@@ -15,6 +24,7 @@ __all__ = [
     "SUBSETS",
     "Images",
     "as_text",
+    "check_growth",
     "cifar10",
     "count",
     "emoji",

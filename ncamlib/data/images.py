@@ -141,5 +141,5 @@ def _suggest(key: str, names: list[str]) -> str:
     if not near and len(_plain_name(said)) > 2:
         near = [name for name in names if _plain_name(said) in _plain_name(name)][:8]
         near = near or difflib.get_close_matches(_plain_name(said).replace(" ", "_"), names, 4, 0.6)
-    where = "'ncam data info --names full' lists all emoji"
+    where = "'ncam data info --names full' lists them; the newer ones are in 'heldout'"
     return f"choose for example {', '.join(near)} ({where})" if near else where

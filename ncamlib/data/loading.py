@@ -28,6 +28,8 @@ def folder(
     """
     say = say or functools.partial(print, file=sys.stderr)
     path = path.expanduser()
+    if path.is_file():
+        raise NcamError(f"{path} is a file: give a folder of PNG or JPEG pictures")
     if not path.is_dir():
         raise NcamError(f"there is no folder {path}: give a folder of PNG or JPEG pictures")
     everything = [f for f in path.rglob("*") if f.is_file() and not _of_the_system(f.relative_to(path))]

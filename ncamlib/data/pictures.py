@@ -20,6 +20,7 @@ from ncamlib.project import write_atomically
 
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif"}  # that are read
 MOST_PIXELS, MOST_SIDE = 2**24, 1024  # of a picture that is read; beyond this side it is shrunk first
+MOST_WRITTEN = 2**28  # pixels of an animation; a strip, which is drawn in floats, has a quarter
 ANIMATIONS, PICTURES = (".gif", ".apng"), (".png",)  # that are written
 
 
@@ -120,21 +121,36 @@ def sheet(images: Tensor, columns: int, gap: int = 4) -> Tensor:
     return grid[:, : rows * h - gap, : columns * w - gap]
 
 
+def check_growth(path: Path | str, frames: int, side: int) -> None:
+    """NcamError if a growth cannot be written: a name that ends in nothing we know, or more pixels than fit in memory.
+
+    So many frames, each of so many pixels a side. To be asked before growing, too.
+    """
+    path = Path(path)
+    suffix = path.suffix.lower()
+    if suffix not in ANIMATIONS + PICTURES:
+        raise NcamError(f"cannot write {path.name}: the name must end in {', '.join(ANIMATIONS + PICTURES)}")
+    shown, most = (frames, MOST_WRITTEN) if suffix in ANIMATIONS else (min(frames, 9), MOST_WRITTEN // 4)
+    if shown * side**2 > most:
+        raise NcamError(
+            f"{shown} pictures of {side}x{side} pixels are too large to write: "
+            "choose a smaller scale or grid, or fewer steps"
+        )
+
+
 def save_growth(path: Path | str, frames: Tensor, scale: int = 4, milliseconds: int = 60) -> None:
     """Write a growth as an animation (.gif, .apng) or as a strip of at most nine frames (.png).
 
     frames (F, 3 or 4, H, W). The last frame of an animation stays for a second.
     """
     path = Path(path)
-    suffix = path.suffix.lower()
-    if suffix not in ANIMATIONS + PICTURES:
-        raise NcamError(f"cannot write {path.name}: the name must end in {', '.join(ANIMATIONS + PICTURES)}")
-    buffer = io.BytesIO()
+    check_growth(path, len(frames), scale * max(frames.shape[-2:]))
+    suffix, buffer = path.suffix.lower(), io.BytesIO()
     if suffix in PICTURES:
         times = evenly(len(frames), 9)
         to_picture(sheet(enlarge(frames[times], scale), len(times))).save(buffer, "PNG")
     else:
-        pictures = [to_picture(frame) for frame in over_white(enlarge(frames, scale))]
+        pictures = [to_picture(enlarge(frame[None], scale)[0]) for frame in over_white(frames)]
         durations = [milliseconds] * (len(pictures) - 1) + [1000]
         options: dict[str, Any] = {"save_all": True, "append_images": pictures[1:], "duration": durations, "loop": 0}
         pictures[0].save(buffer, "GIF" if suffix == ".gif" else "PNG", **options)

@@ -206,6 +206,8 @@ def checkpoint_path(name: str) -> Path:
     if name.endswith(".safetensors"):
         return Path(name)
     file = project_root() / "checkpoints" / f"{name}.safetensors"
+    if not file.is_file() and Path(name).is_file():
+        raise NcamError(f"{name} is not a checkpoint: the name of one ends in .safetensors")
     return file if file.is_file() else file.with_stem(experiment(name).name)
 
 

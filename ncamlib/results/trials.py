@@ -151,6 +151,8 @@ def run(
     study = studies.study(name)
     budget = 60 * study.minutes if study.minutes else budget
     seconds = None if study.steps else budget
+    if study.changes.keys() <= {row.change for row in load() if row.study == name}:
+        report(f"{name}: all {len(study.changes)} trials are recorded already")
     for label in study.changes:
         if (name, label) in {(row.study, row.change) for row in load()}:
             continue
@@ -166,7 +168,8 @@ def run(
             leaks.add(trained.step, trained.model)
             model, header = checkpoint.load_model(folder / MODEL_FILE, device)
             errors = _measured(model, images)
-        except InUse:
+        except InUse as error:
+            report(f"{name}, {label}: left to another: {error}")
             continue
         except Diverged:
             header, errors = checkpoint.read(folder / MODEL_FILE, "model")[1], {"mse": None, "mse_clean": None}
