@@ -1,5 +1,6 @@
 """The rollout: every backend agrees with the reference in float64, and the reference with the paper."""
 
+import importlib
 import os
 import subprocess
 import sys
@@ -171,11 +172,30 @@ def test_the_light_cone_changes_nothing(height, width, steps, radius, off, backg
         assert (c - a).norm() / size <= 1e-5 + 10 * (b - a).norm() / size
 
 
+@pytest.fixture
+def equal_rows_stay_equal(monkeypatch):
+    """Triton's interpreter multiplies with numpy, which on some processors rounds equal rows of a product differently.
+
+    Cells that the seed has not reached would differ after three steps. Here one column is added after the other.
+    """
+    if not (triton.available() and triton.INTERPRETED):
+        return
+    interpreter = importlib.import_module("triton.runtime.interpreter")
+
+    def create_dot(self, a, b, d, *_):
+        total = d.data.copy()
+        for k in range(a.data.shape[-1]):
+            total += a.data[..., :, k : k + 1] * b.data[..., k : k + 1, :]
+        return interpreter.TensorHandle(total, d.dtype.scalar)
+
+    monkeypatch.setattr(interpreter.InterpreterBuilder, "create_dot", create_dot)
+
+
 @pytest.mark.parametrize(
     "backend",
     ["reference", pytest.param("cpu", marks=needs_native), pytest.param("triton", marks=needs_triton)],
 )
-def test_gradients_of_trained_automata_that_grow_in_step(backend):
+def test_gradients_of_trained_automata_that_grow_in_step(backend, equal_rows_stay_equal):
     """Far from the seed only the sum of the gradients matters; apart they grow until float32 loses it."""
     side = 24 if backend == "triton" and triton.INTERPRETED else 48
     model, _ = load_model(checkpoint_path("full-ce-syn"))
@@ -189,10 +209,7 @@ def test_gradients_of_trained_automata_that_grow_in_step(backend):
     errors = [((a - b.double()).norm() / a.norm()).item() for a, b in zip(exact, grown, strict=True)]
     # The last layer's bias sums the gradients of all cells: 1e-4 and more on 24×24 if they are kept apart.
     assert errors[4] < 5e-5
-    # Triton's interpreter multiplies with numpy, which on some processors rounds equal rows differently. There cells
-    # that the seed has not reached differ after three steps, by 7e-5 after ten: up to 3e-3 in these gradients.
-    assert max(errors[1:4]) < (5e-3 if backend == "triton" and triton.INTERPRETED else 1e-3)
-    assert max(errors[0], errors[5]) < 1e-3
+    assert max(errors) < 1e-3
 
 
 def _gradients(module, state, weights, leak, steps, norm, dtype=torch.float32, **cone) -> list[Tensor]:
