@@ -255,6 +255,15 @@ def test_a_model_without_its_encoder_is_trained_further_with_fixed_codes(tmp_pat
     assert any(key.startswith("predictor.") for key in after.keys() - same)
 
 
+def test_further_training_lets_the_states_of_a_pool_get_older():
+    regrow, persist = (EXPERIMENTS[f"chars-dna-syn-{name}"] for name in ("regrow", "persist"))
+    before, after = regrow.train, reproduce.further(regrow).train
+    assert after.pool_fresh < before.pool_fresh
+    assert after.pool_damage > before.pool_damage
+    assert reproduce.further(persist).train.pool_damage == 0
+    assert {stage.grid for stage in after.stages} == {regrow.model.image_size}
+
+
 def test_shipped_checkpoints_are_small():
     sizes = [file.stat().st_size for file in (ROOT / "checkpoints").glob("*.safetensors")]
     assert max(sizes) <= 16 * 2**20
