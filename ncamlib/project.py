@@ -78,9 +78,10 @@ def write_atomically(path: Path, content: bytes) -> None:
         finally:  # also when a signal ends the program here
             temporary.unlink(missing_ok=True)
     except OSError as error:
+        blocked = isinstance(error, FileExistsError | NotADirectoryError | IsADirectoryError | PermissionError)
+        advice = "choose another place" if blocked else "free some space or choose another folder"
         raise NcamError(
-            f"could not save {path} ({error.strerror}): free some space or choose another folder; "
-            "what was there before is untouched"
+            f"could not save {path} ({error.strerror}): {advice}; what was there before is untouched"
         ) from error
 
 

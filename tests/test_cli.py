@@ -341,6 +341,27 @@ def test_a_closed_output_is_no_error():
 LISTS = (["list"], ["data", "info", "--names", "emos"], ["config", "chars-dna-syn"])
 
 
+@pytest.mark.parametrize("arguments", LISTS, ids=lambda a: a[0])
+def test_output_that_nobody_reads_ends_a_command_as_a_closed_pipe_does(arguments):
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run([*COMMAND, *arguments], stdout=writing, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (128 + signal.SIGPIPE, "")
+
+
+def test_a_wrong_option_names_the_command_whose_help_has_it(ncam):
+    status, _, err = ncam("grow", "🅰", "--steps", "abc")
+    assert status == 2
+    assert "grow --help" in err
+
+
+def test_folders_that_would_not_be_used_are_refused(ncam, tmp_path):
+    (tmp_path / "file").touch()
+    assert "takes a folder" in ncam("reproduce", "--out", tmp_path / "file", "--status")[2]
+    assert "add both" in ncam("evaluate", "chars-dna-syn", "--train-dir", tmp_path)[2]
+
+
 @pytest.mark.parametrize("encoding", ["ascii", "cp1252", "latin-1", "utf-16"])
 @pytest.mark.parametrize("arguments", LISTS, ids=lambda a: a[0])
 def test_any_encoding_of_the_output_will_do(arguments, encoding):

@@ -3,6 +3,7 @@
 Needs playwright and a Chromium (`pip install -e '.[test]'`). Writes `figures/live.json`, which the chapter shows.
 """
 
+import argparse
 import contextlib
 import datetime
 import functools
@@ -179,6 +180,7 @@ def _waits(page: Any) -> list[float]:
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(prog="python -m ncamlib.bench.page", description=__doc__).parse_args()
     try:
         speed = measure()
     except NcamError as error:

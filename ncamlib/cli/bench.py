@@ -11,7 +11,7 @@ import typer
 from ncamlib import data
 from ncamlib.bench.rollout import Row
 from ncamlib.bench.training import StepShare
-from ncamlib.cli.options import AsJson, Device, between
+from ncamlib.cli.options import AsJson, Device, between, terminal
 from ncamlib.config import to_dict
 from ncamlib.errors import NcamError
 from ncamlib.experiments import experiment
@@ -94,7 +94,6 @@ def show_training(ratios: dict[str, float], shares: list[StepShare]) -> None:
 
 def show(rows: list[Row]) -> None:
     """Print the rows as a table, case by case."""
-    from rich.console import Console
     from rich.table import Table
 
     table, last = Table("variant", "ms", "x naive", "of ceiling", "peak MiB"), None
@@ -107,4 +106,4 @@ def show(rows: list[Row]) -> None:
         last = case
         numbers = (f"{row.milliseconds:.0f}", f"{row.ratio_to_naive:.2g}", f"{row.share_of_ceiling:.0%}")
         table.add_row(row.variant, *numbers, "" if row.peak_memory_mib is None else f"{row.peak_memory_mib:.0f}")
-    Console().print(table)
+    terminal().print(table)

@@ -53,6 +53,8 @@ def evaluate(
     skip_broken: SkipBroken = False,
 ) -> None:
     """Measure a trained model on its whole data set."""
+    if train_dir is not None and not (test and record):
+        raise NcamError("--train-dir is for --test --record: leave it out, or add both")
     torch_device = pick_device(device)
     choose_backend(backend, torch_device)
     file = checkpoint.checkpoint_path(target)

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ncamlib.cli.options import AsJson
+from ncamlib.cli.options import AsJson, terminal
 from ncamlib.project import project_root
 from ncamlib.results import tables
 
@@ -30,10 +30,9 @@ def list_experiments(
 
 def show(rows: list[dict[str, Any]]) -> None:
     """Print the rows, in a terminal of 80 columns or more."""
-    from rich.console import Console
     from rich.table import Column, Table
 
-    console, longest = Console(), max(len(row["name"]) for row in rows)
+    console, longest = terminal(), max(len(row["name"]) for row in rows)
     for i, (where, group) in enumerate(itertools.groupby(rows, key=lambda row: row["table"])):
         numbers = (Column(title, width=width, justify="right") for title, width in NUMBERS.items())
         columns = [Column("", width=longest), *numbers, Column("commit", width=8)]

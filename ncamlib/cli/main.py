@@ -48,7 +48,8 @@ def ended() -> Iterator[None]:
         sys.exit(1 if isinstance(error, Diverged) else 2)
     except MISUSED as error:
         if error.format_message():  # without any argument, the help is shown
-            say(f"ncam: {error.format_message().rstrip('.')}; see 'ncam --help'")
+            command = error.ctx.command_path if error.ctx else "ncam"
+            say(f"ncam: {error.format_message().rstrip('.')}; see '{command} --help'")
         sys.exit(2)
     except (KeyboardInterrupt, typer.Abort):
         sys.exit(128 + signal.SIGINT)
@@ -80,12 +81,15 @@ def main() -> None:
             stream.reconfigure(errors="backslashreplace")
     warnings.showwarning = _note
     status: int | str | None = 0
+    output = sys.stdout
     try:
         with ended():
             status = app(standalone_mode=False)
         sys.stdout.flush()
     except BrokenPipeError:
         status = 128 + signal.SIGPIPE
+    except SystemExit as end:  # a closed pipe is met by typer, which replaces the stream and exits with 1
+        status = end.code if sys.stdout is output else 128 + signal.SIGPIPE
     except OSError as error:
         say(f"ncam: could not write the output ({error.strerror}): free some space, or write it elsewhere")
         status = 2

@@ -96,6 +96,17 @@ def choose_backend(name: str, device: torch.device | str = "cpu") -> None:
         os.environ["NCAM_BACKEND"] = name
 
 
+def terminal() -> Any:
+    """A console for tables. Where nobody reads the output, that is left to the command as a whole."""
+    from rich.console import Console
+
+    class Terminal(Console):
+        def on_broken_pipe(self) -> None:
+            raise  # it is called while the error is handled; rich's own ends with status 1
+
+    return Terminal()
+
+
 def load_images(experiment: Experiment, name: str, data_dir: Path | None, skip_broken: bool = False) -> Images:
     """The images of an experiment as its model takes them."""
     return data.load(name, experiment.model.image_size, experiment.model.image_channels, data_dir, skip_broken)

@@ -57,6 +57,8 @@ def reproduce(
 
     rows = reproduction.in_order(names or [])
     _photographs(rows, data_dir)
+    if out.exists() and not out.is_dir():
+        raise NcamError(f"{out} is a file: --out takes a folder")
     tasks = reproduction.queue(rows, out, parse_duration(time_budget), optimiser_steps or steps, more)
     if status:
         width = max(len(task.experiment.name) for task in tasks)
