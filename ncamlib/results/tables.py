@@ -97,6 +97,18 @@ def markdown(rows: list[dict[str, Any]], book: str = "") -> str:
     return "\n".join(lines)
 
 
+def compared_markdown(rows: list[dict[str, Any]]) -> str:
+    """The paper's errors beside those of our best runs, as a short Markdown table of the rows that have both."""
+    lines = ["| experiment | paper | ours | ours / paper |", "|---|--:|--:|--:|"]
+    both = [row for row in rows if row["paper_mse"] and row["mse"] is not None]
+    for where, group in itertools.groupby(both, key=lambda row: row["table"]):
+        lines.append(f"| **[{where}]({CHAPTERS[where]}.ipynb)** | | | |")
+        for row in group:
+            paper, ours = row["paper_mse"], row["mse"]
+            lines.append(f"| `{row['name']}` | {number(paper)} | {number(ours)} | {ours / paper:.2f} |")
+    return "\n".join(lines)
+
+
 def trials_markdown(rows: Sequence[Trial]) -> str:
     """The trials as a Markdown table."""
 
@@ -173,7 +185,7 @@ def rendered() -> dict[str, list[str]]:
     present, earlier = trials.of_the_recipe()
     return {
         "README.md": [markdown(rows, book="book/")],
-        "book/intro.md": [markdown(rows)],
+        "book/intro.md": [compared_markdown(rows)],
         "book/choices.md": [trials_markdown(present), quality_markdown(), trials_markdown(earlier)],
     }
 
