@@ -100,6 +100,7 @@ class TrainConfig:
     steps: int = 2000  # optimiser steps, unless a time budget is given
     batch: int = 16
     learning_rate: float = 1e-3
+    map_rate: float = 1.0  # for the map from an embedding to an automaton's weights, in learning rates
     warmup: int = 50  # optimiser steps of linear warm-up
     clip: float = 1.0  # gradient norm
     ema: float = 0.0  # decay of the averaged weights, which are the ones shipped; 0: off
@@ -126,7 +127,7 @@ class TrainConfig:
         ends = [stage.until for stage in self.stages]
         if ends and (ends != sorted(set(ends)) or ends[-1] != 1):
             raise NcamError(f"stages end at {ends}: each must end later than the one before, and the last at 1")
-        for name in ("steps", "batch", "learning_rate", "clip"):
+        for name in ("steps", "batch", "learning_rate", "map_rate", "clip"):
             if not 0 < getattr(self, name) < math.inf:
                 raise NcamError(f"{name} is {getattr(self, name)}: it must be above 0 and finite")
         if self.pool_fresh + self.pool_damage > 1:

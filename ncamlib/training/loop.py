@@ -159,7 +159,7 @@ def train_step(feed: Feed, progress: float) -> float:
     if not (value < EXPLODED and norm.item() < EXPLODED):  # also catches NaN
         raise Diverged(run, f"loss {value:.3g}, gradient norm {norm.item():.3g}")
     for group in run.optimiser.param_groups:
-        group["lr"] = schedule.learning_rate(run.experiment, run.step, progress)
+        group["lr"] = schedule.learning_rate(run.experiment, run.step, progress) * group["scale"]
     run.optimiser.step()
     average(run)
     run.step += 1

@@ -28,6 +28,7 @@ from ncamlib.training.drawing import Draws
 from ncamlib.training.pool import Pool
 
 TRAINING_FILE, MODEL_FILE = "training.safetensors", "model.safetensors"
+MAP = ("predictor.weight", "predictor.bias")  # from an embedding to an automaton's weights
 SAMPLE = 2048  # how many images the data-dependent initialisation looks at
 
 
@@ -115,7 +116,7 @@ class Run:
         tensors = {f"model.{k}": v for k, v in self.model.state_dict().items()}
         if self.average is not None:
             tensors |= {f"average.{k}": v for k, v in self.average.state_dict().items()}
-        names = [name for name, _ in self.model.named_parameters()]
+        names = [name for name, _ in in_order(self.model)]
         for i, moments in self.optimiser.state_dict()["state"].items():
             tensors |= {f"optimiser.{names[i]}.{key}": value for key, value in moments.items()}
         if self.pool is not None:
@@ -164,7 +165,7 @@ class Run:
             self.draws = Draws(**{name: tensor.to(self.model.device) for name, tensor in draws.items()})
         state = self.optimiser.state_dict()
         moments = part("optimiser.")
-        for i, (name, parameter) in enumerate(self.model.named_parameters()):
+        for i, (name, parameter) in enumerate(in_order(self.model)):
             keys = ("step", "exp_avg", "exp_avg_sq")
             known = {key: moments[f"{name}.{key}"] for key in keys if f"{name}.{key}" in moments}
             if len(known) not in (0, 3) or {moment.shape for moment in known.values()} - {(), parameter.shape}:
@@ -225,7 +226,18 @@ def prepare(experiment: Experiment, images: Images, device: torch.device) -> Run
     return Run(experiment, images, model, optimiser, generator, average, draws=draws)
 
 
+def in_order(model: Model) -> list[tuple[str, torch.nn.Parameter]]:
+    """The parameters as the optimiser numbers them: those of the map to an automaton's weights come last."""
+    return sorted(model.named_parameters(), key=lambda one: one[0] in MAP)
+
+
 def learners(model: Model, settings: TrainConfig) -> tuple[torch.optim.Adam, Model | None]:
     """What follows the weights of a model along its training: their optimiser, and their average if one is kept."""
-    optimiser = torch.optim.Adam(model.parameters(), settings.learning_rate, betas=(0.9, 0.99), fused=True)
+    ordered = in_order(model)
+    groups = [
+        {"params": [parameter for name, parameter in ordered if (name in MAP) == chosen], "scale": scale}
+        for chosen, scale in ((False, 1.0), (True, settings.map_rate))
+    ]
+    groups = [group for group in groups if group["params"]]
+    optimiser = torch.optim.Adam(groups, settings.learning_rate, betas=(0.9, 0.99), fused=True)
     return optimiser, copy.deepcopy(model).requires_grad_(False) if settings.ema else None
