@@ -172,6 +172,8 @@ def _quarter() -> dict[str, Change]:
         "the recipe": train(),
         "70% of the time at full size": MORE_AT_FULL_SIZE,
         "half of the images drawn by error": train(by_error=0.5),
+        "map to the weights at 3 times the rate, random projections": train(map_rate=3.0, components=False),
+        "map to the weights at 8 times the rate, random projections": train(map_rate=8.0, components=False),
         "images drawn by error": train(by_error=1.0),
     }
 
