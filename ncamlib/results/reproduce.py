@@ -32,7 +32,6 @@ SHIPPED_FILE = "shipped.safetensors"  # the deployable checkpoint, from which th
 SHOWN = 24  # reconstructions on the sheet
 CODES = 512  # of a data set that readers may not have, the codes of so many images are shipped too
 FURTHER = (0.25, 0.01)  # of the learning rate, where a trained model is trained further
-FURTHER_MAP = 3.0  # the rate of the map to an automaton's weights, there
 FURTHER_FRESH, FURTHER_WOUNDED = 0.125, 0.5  # shares of a batch from the pool, there
 
 Report = Callable[[str], None]
@@ -56,7 +55,7 @@ def further(experiment: Experiment) -> Experiment:
     A pool's model grows well by then: fewer of its states are fresh, so that they get older, and more are wounded.
     """
     full = Stage(1.0, experiment.model.image_size, experiment.model.steps, rates=FURTHER)
-    train = replace(experiment.train, stages=(full,), scale_leak=False, map_rate=FURTHER_MAP)
+    train = replace(experiment.train, stages=(full,), scale_leak=False, map_rate=1.0)
     if train.pool:
         train = replace(train, pool_fresh=FURTHER_FRESH, pool_damage=FURTHER_WOUNDED if train.pool_damage else 0.0)
     return replace(experiment, train=train)
