@@ -26,7 +26,7 @@ from ncamlib.training import schedule
 from ncamlib.training.drawing import Draws
 from ncamlib.training.loop import Diverged, train
 from ncamlib.training.processes import InUse, only_one
-from ncamlib.training.run import MODEL_FILE, TRAINING_FILE, prepare
+from ncamlib.training.run import MAP, MODEL_FILE, TRAINING_FILE, prepare
 
 CPU = torch.device("cpu")
 TINY = ModelConfig(
@@ -105,6 +105,7 @@ def test_preparing_counts_towards_the_budget_up_to_half_of_it(tmp_path, images, 
         {"stages": HALVES, "encoder_from": 0.6},
         {"encoder_from": 0.2},
         {"mutation": (0.0, 0.5)},
+        {"map_rate": 3.0, "ema": 0.9},
         {"replacement": True},
         {"by_error": 0.5, "steps": 12},
         {"model": {"code": "ce"}, "components": True},
@@ -119,6 +120,17 @@ def test_resumed_run_equals_uninterrupted(tmp_path, images, settings):
     assert len(weights(tmp_path / "parts")["losses"]) == 2
     train(tiny(**settings), images, tmp_path / "parts", CPU, quiet=True)
     assert_same(weights(tmp_path / "whole"), weights(tmp_path / "parts"))
+
+
+def test_the_map_to_the_weights_can_have_a_rate_of_its_own(tmp_path, images):
+    """Adam's first step is as long as the rate: three times as long there, the same elsewhere."""
+    start = dict(prepare(tiny(), images, CPU).model.named_parameters())
+    steps = []
+    for rate in 1.0, 3.0:
+        run = train(tiny(1, map_rate=rate, warmup=0), images, tmp_path / str(rate), CPU, quiet=True)
+        steps.append({name: (one - start[name]).abs().max().item() for name, one in run.model.named_parameters()})
+    for name, step in steps[0].items():
+        assert steps[1][name] == pytest.approx(step * (3 if name in MAP else 1), rel=1e-3, abs=1e-7), name
 
 
 def test_killed_run_resumes_bit_identically(tmp_path, images):
