@@ -292,6 +292,8 @@ def test_a_table_run_stays_when_a_better_one_comes(tmp_path, chosen, checkout):
     merge.merge([tmp_path / "alike"], table=True)
     alike = store.load(TABLE)[name]
     assert dataclasses.replace(store.load()[name], kind=TABLE) == alike
+    curve, picture = merge.table_files(name)
+    assert not curve.exists()  # while it is the shipped run, its losses are beside the checkpoint
     reproduced(chosen[:1], tmp_path / "better", steps=5)
     file = tmp_path / "better" / name / reproduce.RESULT_FILE
     file.write_text(json.dumps({**json.loads(file.read_text()), "mse": alike.mse / 2}))
@@ -299,7 +301,6 @@ def test_a_table_run_stays_when_a_better_one_comes(tmp_path, chosen, checkout):
     assert store.load(TABLE)[name] == alike
     assert store.load()[name].mse == alike.mse / 2
     assert store.load()[name].attempts == 2
-    curve, picture = merge.table_files(name)
     assert curve.read_bytes() == (tmp_path / "alike" / name / reproduce.LOSS_FILE).read_bytes()
     with Image.open(picture) as kept, Image.open(tmp_path / "alike" / name / reproduce.SHEET_FILE) as whole:
         assert kept.size == whole.size

@@ -19,7 +19,10 @@ Report = Callable[[str], None]
 
 
 def table_files(name: str) -> tuple[Path, Path]:
-    """Where a table run's losses and sample sheet are kept; its checkpoint is not."""
+    """Where a table run's losses and sample sheet are kept; its checkpoint is not.
+
+    While it is also the shipped run, its losses are beside the checkpoint.
+    """
     folder = project_root() / "figures" / "table_runs"
     return folder / f"{name}.csv", folder / f"{name}.png"
 
@@ -73,7 +76,10 @@ def _changes(
 ) -> dict[Path, bytes]:
     """What is to be written for one run, nothing if it is no better; reports which."""
     rows, files = store.rows(), {}
-    known = next((one for one in rows if (one.experiment, one.kind) == (row.experiment, BEST)), None)
+    known, alike = (
+        next((one for one in rows if (one.experiment, one.kind) == (row.experiment, kind)), None)
+        for kind in (BEST, TABLE)
+    )
     if (header["step"], header["data_digest"]) != (row.train_steps, row.data_digest):
         report(f"{row.experiment}: {folder} was trained further after it was measured: run ncam reproduce again")
         return {}
@@ -89,7 +95,12 @@ def _changes(
     if known and known.mse <= row.mse:
         report(f"{row.experiment}: {row.mse:.4f} is no better than the recorded {known.mse:.4f}")
     else:
-        files |= _shipped(row, folder)
+        shipped, (curve, _) = _shipped(row, folder), table_files(row.experiment)
+        if table and not curve.exists():
+            del files[curve]
+        elif not table and known and alike and alike.parts == known.parts:
+            files[curve] = _shipped_curve(row.experiment).read_bytes()
+        files |= shipped
         rows = store.with_result(rows, replace(row, kind=BEST))
         report(f"{row.experiment}: {row.mse:.4f} recorded" + (f", was {known.mse:.4f}" if known else ""))
     return files | {store.RECORDS.path: store.text(rows)} if files else {}
@@ -103,11 +114,15 @@ def _table_run(row: Result, folder: Path) -> dict[Path, bytes]:
     return {curve: (folder / LOSS_FILE).read_bytes(), picture: buffer.getvalue()}
 
 
+def _shipped_curve(name: str) -> Path:
+    return project_root() / "checkpoints" / f"{name}.csv"
+
+
 def _shipped(row: Result, folder: Path) -> dict[Path, bytes]:
-    target = project_root() / "checkpoints" / f"{row.experiment}.safetensors"
-    curve, losses = target.with_suffix(".csv"), (folder / LOSS_FILE).read_text(encoding="utf-8")
+    curve, losses = _shipped_curve(row.experiment), (folder / LOSS_FILE).read_text(encoding="utf-8")
     if len(row.parts) > 1:
         losses = _continued(curve, losses)
+    target = curve.with_suffix(".safetensors")
     files = {target: (folder / SHIPPED_FILE).read_bytes(), curve: losses.encode()}
     sums = target.with_name(checkpoint.SUMS)  # of files without a digest of their own; this one has one
     if sums.exists():
