@@ -273,12 +273,14 @@ def train(
 
 def steps(feed: Feed, budget: Budget, asked: StopRequests, quiet: bool = False) -> Iterator[float]:
     """The progress before each optimiser step, until the budget is spent or a stop is requested; shows a bar."""
-    run, group = feed.run, feed.ranks
+    run, group, first = feed.run, feed.ranks, feed.run.step
     total = None if budget.seconds else run.experiment.train.steps
     hidden = quiet or not group.main
     with tqdm(total=total, initial=run.step, disable=hidden, file=sys.stderr, mininterval=1) as bar:
         while True:
-            run.seconds = budget.total
+            spent = budget.total
+            if run.step > first:  # preparing a run that has finished adds nothing to it
+                run.seconds = spent
             progress, stop = group.agree(budget.progress(run.step), bool(asked), feed.pixels.device)
             if stop or progress >= 1:
                 return
