@@ -7,6 +7,7 @@ unless said otherwise.
 import io
 import itertools
 import json
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -163,34 +164,42 @@ def seed_spread(errors: dict[str, Sequence[float | None]], published: Sequence[f
 
 
 def leak_curves(curves: dict[str, Sequence[Sequence[tuple[int, float]]]]) -> Any:
-    """Leak factors against the optimiser step: a colour per variant, a line per seed. Returns a matplotlib figure."""
-    import matplotlib.pyplot as plt
-
-    figure, axis = plt.subplots(figsize=(6.5, 3.4))
-    for i, (name, seeds) in enumerate(curves.items()):
-        for j, curve in enumerate(seeds):
-            steps, factors = zip(*curve, strict=True)
-            axis.plot(steps, factors, color=f"C{i}", linewidth=1, label=name if j == 0 else None)
-    axis.set(xlabel="optimiser step", ylabel="leak factor")
-    if curves:
-        axis.legend(frameon=False, fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5))
-    figure.tight_layout()
+    """Leak factors against the optimiser step: a panel per variant, a line per seed. Returns a matplotlib figure."""
+    figure, axes = _panels(len(curves), 5, 1.6)
+    for axis, (name, seeds) in zip(axes, curves.items(), strict=False):
+        for curve in seeds:
+            axis.plot(*zip(*curve, strict=True), color="black", linewidth=1)
+        axis.set_title(textwrap.fill(name, 24), fontsize=8)
+    figure.supxlabel("optimiser step", fontsize=9)
+    figure.supylabel("leak factor", fontsize=9)
+    figure.tight_layout(pad=0.6)
     return figure
+
+
+def _panels(count: int, columns: int, height: float) -> tuple[Any, Any]:
+    """A figure of small panels with one common vertical scale, each `height` inches high -> it and its axes."""
+    import matplotlib.pyplot as plt
+    from matplotlib.ticker import MaxNLocator
+
+    rows = max(1, -(-count // columns))
+    figure, axes = plt.subplots(rows, columns, figsize=(9, height * rows), sharey=True, squeeze=False)
+    for axis in axes.flat[:count]:
+        axis.xaxis.set_major_locator(MaxNLocator(3, integer=True))
+        axis.tick_params(labelsize=7)
+    for axis in axes.flat[count:]:
+        axis.set_axis_off()
+    return figure, axes.flat
 
 
 def loss_curves(curves: dict[str, Sequence[float]], columns: int = 4) -> Any:
     """Training loss against the optimiser step, one small panel per run, one common scale. Returns a matplotlib figure.
 
-    A thin line for every step, a thick one for the mean of the last 50.
+    A thin line for every step, a thick one for the mean of the last 50. Losses above 1 leave the panel.
     """
-    import matplotlib.pyplot as plt
     import numpy as np
 
-    rows = -(-len(curves) // columns)
-    figure, axes = plt.subplots(rows, columns, figsize=(9, 1.7 * rows), sharey=True, squeeze=False)
-    for axis in axes.flat[len(curves) :]:
-        axis.set_axis_off()
-    for axis, (name, losses) in zip(axes.flat, curves.items(), strict=False):
+    figure, axes = _panels(len(curves), columns, 1.7)
+    for axis, (name, losses) in zip(axes, curves.items(), strict=False):
         steps, values = np.arange(1, len(losses) + 1), np.asarray(losses)
         total = np.concatenate([[0], values.cumsum()])
         width = np.minimum(steps, 50)
@@ -198,7 +207,7 @@ def loss_curves(curves: dict[str, Sequence[float]], columns: int = 4) -> Any:
         axis.plot(steps, (total[steps] - total[steps - width]) / width, color="black", linewidth=1.2, rasterized=True)
         axis.set_title(name, fontsize=8)
         axis.set_yscale("log")
-        axis.tick_params(labelsize=7)
+    figure.axes[0].set_ylim(top=1)
     figure.supxlabel("optimiser step", fontsize=9)
     figure.supylabel("MSE of the batch", fontsize=9)
     figure.tight_layout(pad=0.6)
