@@ -61,11 +61,7 @@ def evaluate(
     model, header = checkpoint.load_model(target, torch_device)
     images = images_of(header, model.config, file.name, data_dir, skip_broken, test)
     if record:
-        if (mutation_rate, fire_rate, steps, seeds) != (TEST_MUTATION, None, None, SEEDS):
-            raise NcamError(
-                "results are recorded under the paper's test conditions: "
-                "leave out --mutation-rate, --fire-rate, --steps and --seeds"
-            )
+        _require_test_conditions(mutation_rate, fire_rate, steps, seeds)
         if test:
             measured, where = keep_unseen(target, images, torch_device, train_dir)
         else:
@@ -83,6 +79,14 @@ def evaluate(
         return
     for key, value in shown.items():
         typer.echo(f"{key:>14}  {value:.5f}" if isinstance(value, float) else f"{key:>14}  {value}")
+
+
+def _require_test_conditions(mutation_rate: float, fire_rate: float | None, steps: int | None, seeds: int) -> None:
+    if (mutation_rate, fire_rate, steps, seeds) != (TEST_MUTATION, None, None, SEEDS):
+        raise NcamError(
+            "results are recorded under the paper's test conditions: "
+            "leave out --mutation-rate, --fire-rate, --steps and --seeds"
+        )
 
 
 def keep(file: Path, images: Images, device: torch.device) -> tuple[Result, Path]:
