@@ -107,7 +107,7 @@ def _alive(damage: float, per_cell: float, norm: str = "sobel", **settings: Any)
     return {"train": train, "norm": norm}
 
 
-LIZARD = _alive(0.4, 1.5, norm="none", pool=64, pool_fresh=0.25)
+LIZARD = _alive(0.4, 1.5, norm="none", pool=64, pool_fresh=0.25, batch=4)
 
 
 def _registry() -> list[Experiment]:
