@@ -95,7 +95,7 @@ class Stage:
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """How a model is trained. The paper specifies only the mutation rate."""
+    """How a model is trained. Of these settings the paper gives only the mutation rate, and it trains all parts."""
 
     steps: int = 2000  # optimiser steps, unless a time budget is given
     batch: int = 16

@@ -30,6 +30,7 @@ CHAPTERS = {
     REGIMES: "09_regeneration",
 }
 
+ROUGH = ("lizard-single-sto",)  # the paper gives an order of magnitude, of other code, for an image it does not name
 CODES = {"ce": "CE", "dna": "DNA"}
 UPDATES = {"sto": 0.5, "syn": 1.0, "conv": 1.0}  # fire rates; a convolutional decoder has none
 # A synchronous wave from the centre needs half a side of steps to reach the border.

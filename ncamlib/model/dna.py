@@ -76,8 +76,8 @@ class ContinuousCode(nn.Module):
 class DNACode(nn.Module):
     """Each embedding value becomes a gene of L letters, independently and by the same small network.
 
-    Four CB1 each way. Paper: one value "expands to a 16-features gene"; here the blocks are L
-    features wide and linear maps lead in (1 -> L, LA -> L) and out (L -> LA, L -> 1).
+    Four CB1 each way. Paper: the CB1 themselves expand each value to a gene of 16 features; here the blocks
+    are L features wide and linear maps lead in (1 -> L, LA -> L) and out (L -> LA, L -> 1).
     """
 
     def __init__(self, config: ModelConfig):

@@ -68,8 +68,8 @@ class Encoder(nn.Module):
     """Convolutions at full resolution, four means, fully connected blocks, embedding.
 
     images (B, image_channels, image_size, image_size) -> (B, E).
-    Paper: blocks keep their width; here plain linear maps change it, before the first block and
-    after the means.
+    Paper: the last block of a stack changes its width; here all blocks keep it, and plain linear maps
+    change it, before the first block and after the means.
     """
 
     def __init__(self, config: ModelConfig):

@@ -20,7 +20,7 @@ from ncamlib.kernels import Weights, rollout
 from ncamlib.model.base import Coded, Model
 from ncamlib.model.manifold import Growing
 
-TEST_MUTATION = 0.5  # the paper tests DNA codes with half of their letters replaced (section 4)
+TEST_MUTATION = 0.5  # as the paper tests DNA codes (section 4; said of one row, taken to be true of all)
 CURVE = (0.0, 0.1, 0.25, 0.4, 0.5, 0.6, 0.75, 1.0)  # mutation rates
 CURVE_IMAGES = 1000  # for larger sets the curve is measured on a fixed sample of this size
 SEEDS = 3  # draws that the error is averaged over

@@ -12,7 +12,7 @@ from typing import Any
 from ncamlib import data
 from ncamlib.config import Experiment
 from ncamlib.errors import NcamError
-from ncamlib.experiments import CHAPTERS, EXPERIMENTS
+from ncamlib.experiments import CHAPTERS, EXPERIMENTS, ROUGH
 from ncamlib.project import write_atomically
 from ncamlib.results import pca, quality, store, studies, trials
 from ncamlib.results.measurement import BEST, TABLE, Result
@@ -72,6 +72,11 @@ def number(value: float | None) -> str:
     return str(Decimal(repr(value)).quantize(Decimal("0.0001"), ROUND_HALF_UP)) if value < 10 else f"{value:.0e}"
 
 
+def published(row: dict[str, Any]) -> str:
+    """The paper's error as the tables show it."""
+    return f"≈{row['paper_mse']:g}" if row["name"] in ROUGH else number(row["paper_mse"])
+
+
 def markdown(rows: list[dict[str, Any]], book: str = "") -> str:
     """The results as a Markdown table, grouped as in the paper; experiments not yet trained show a dash.
 
@@ -85,8 +90,8 @@ def markdown(rows: list[dict[str, Any]], book: str = "") -> str:
         title = f"[{where}]({book}{CHAPTERS[where]}.ipynb)" if where in CHAPTERS else where
         lines.append(f"| **{title}** |{empty}")
         for row in group:
-            errors = (number(row[key]) for key in ("paper_mse", "mse", "table_mse", "pca_mse"))
-            cells = [f"`{row['name']}`", *errors]
+            errors = (number(row[key]) for key in ("mse", "table_mse", "pca_mse"))
+            cells = [f"`{row['name']}`", published(row), *errors]
             if row["train_steps"] is not None:
                 psnr = "–" if row["psnr"] is None else f"{row['psnr']:.1f}"
                 cells += [psnr, f"{row['train_steps']:,}", f"{row['minutes']:.0f}"]
@@ -104,8 +109,8 @@ def compared_markdown(rows: list[dict[str, Any]]) -> str:
     for where, group in itertools.groupby(both, key=lambda row: row["table"]):
         lines.append(f"| **[{where}]({CHAPTERS[where]}.ipynb)** | | | |")
         for row in group:
-            paper, ours = row["paper_mse"], row["mse"]
-            lines.append(f"| `{row['name']}` | {number(paper)} | {number(ours)} | {ours / paper:.2f} |")
+            ratio = "–" if row["name"] in ROUGH else f"{row['mse'] / row['paper_mse']:.2f}"
+            lines.append(f"| `{row['name']}` | {published(row)} | {number(row['mse'])} | {ratio} |")
     return "\n".join(lines)
 
 
