@@ -67,6 +67,8 @@ class ModelConfig:
                 raise NcamError(f"{name} is {getattr(self, name)}: it must be at least {low} and at most {high}")
         if not 0 <= self.noise <= 1000 or (self.noise and self.code != "ce"):
             raise NcamError(f"noise is {self.noise}: it is for continuous codes, and must be between 0 and 1000")
+        if self.decoder == "conv" and self.image_size % 16:
+            raise NcamError(f"image_size is {self.image_size}: a convolutional decoder needs a multiple of 16")
         for block in self.encoder_body:
             choice("encoder block", block, ("cb1", "cb3"))
         if len(self.encoder_body) > SIZES["encoder_fcbs"][1]:

@@ -231,6 +231,8 @@ def test_grow_a_picture_of_ones_own(ncam, shipped, tmp_path):
         (["train", "emos-dna-sto", "--data-dir", __file__], "is a file: give a folder"),
         (["data", "verify", "--font", "absent.ttf"], "there is no font file absent.ttf"),
         (["data", "info", "--names", "flags"], "unknown emoji subset 'flags'"),
+        (["grow", "😀", "--model", "emos-dna-sto", "--grid", "1024", "--scale", "1", "--steps", "100"], "too large"),
+        (["bench", "--recipes", "1,1", "--quick"], "takes one --threads at most: leave other options out"),
     ],
 )
 def test_bad_input_is_one_sentence_and_exit_2(ncam, shipped, arguments, message):
@@ -413,6 +415,21 @@ def test_misuse_is_one_sentence(ncam, arguments, said):
     assert (status, out) == (2, "")
     assert err.startswith(f"ncam: {said}")
     assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize("command", ["persistence", "information", "data pca"])
+def test_what_advises_to_skip_broken_pictures_can(ncam, shipped, tmp_path, command):
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for name in "abc":
+        Image.new("RGBA", (16, 16), (len(name), 0, 0, 255)).save(folder / f"{name}.png")
+    (folder / "d.png").write_bytes(b"no picture")
+    target = "emos" if command == "data pca" else shipped
+    status, _, err = ncam(*command.split(), target, "--data-dir", folder)
+    assert (status, "or skip it with --skip-broken" in err) == (2, True)
+    status, out, err = ncam(*command.split(), target, "--data-dir", folder, "--skip-broken")
+    assert "skipped: " in err
+    assert (status, "MSE" in out) == (0, True)
 
 
 def test_test_images_are_those_it_was_not_trained_on(ncam, shipped):

@@ -214,6 +214,18 @@ def test_thin_and_large_pictures_take_no_room(tmp_path, sides):
     assert (pixels[0] - pixels[3]).abs().max() < 1e-6
 
 
+def test_the_white_of_a_tiff_is_what_its_header_says(tmp_path):
+    """12 bits are kept in 16; of whole numbers of 32 bits nobody knows what is white."""
+    tags = {256: 8, 257: 8, 258: 12, 259: 1, 262: 1, 273: 122, 277: 1, 278: 8, 279: 96}  # the pixels come at byte 122
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags.items())
+    content = b"II*\0" + struct.pack("<IH", 8, len(tags)) + entries + bytes(4) + b"\xff" * 96
+    (tmp_path / "white.tif").write_bytes(content)
+    assert data.load_image(tmp_path / "white.tif", 8)[0].min() > 0.99
+    Image.fromarray(np.full((8, 8), 60000, np.int32)).save(tmp_path / "numbers.tif")
+    with pytest.raises(NcamError, match="with no known white: save it with 8 or 16 bits"):
+        data.load_image(tmp_path / "numbers.tif", 8)
+
+
 def test_a_picture_of_too_many_pixels_and_what_is_no_file_are_refused(tmp_path):
     Image.new("1", (5000, 5000)).save(tmp_path / "large.png")
     with pytest.raises(NcamError, match=r"5000x5000 pixels.*scale it down"):
@@ -327,6 +339,13 @@ def test_damaged_cifar10_archives_are_one_sentence(archive, tmp_path):
             data.cifar10(file)
     with pytest.raises(NcamError, match="nor the Python archive"):
         data.cifar10(tmp_path / "absent")
+
+
+def test_an_archive_of_something_else_is_one_sentence(tmp_path):
+    with tarfile.open(tmp_path / "other.tar.gz", "w:gz") as tar:
+        tar.addfile(tarfile.TarInfo("readme.txt"))
+    with pytest.raises(NcamError, match="neither the binary nor the Python archive of CIFAR-10: get it again"):
+        data.load("cifar10", 32, 3, tmp_path / "other.tar.gz")
 
 
 def test_more_than_one_source_is_tried(archive, monkeypatch):

@@ -520,6 +520,8 @@ def test_backend_choice(monkeypatch):
         select_backend(state, backend="gpu")
     with pytest.raises(NcamError, match=r"cannot run this rollout.*float64"):
         select_backend(state.double(), backend="cpu")
+    reason = triton.unsupported(state, 1, 300)
+    assert reason == "300 hidden units are more than 256", "so that auto takes another backend"
 
 
 @pytest.fixture
@@ -545,6 +547,16 @@ def test_without_a_compiler_the_reference_serves(fresh_kernel, monkeypatch, tmp_
     assert str(tmp_path) not in str(told[0].message)
     with pytest.raises(NcamError, match="could not be built"):
         select_backend(torch.zeros(1, 16, 8, 8), backend="cpu")
+
+
+def test_a_compiler_that_cannot_run_is_no_obstacle(fresh_kernel, monkeypatch, tmp_path):
+    broken = tmp_path / "compiler"
+    broken.write_text("no program")
+    broken.chmod(0o755)
+    monkeypatch.setenv("CXX", str(broken))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.warns(SlowRollouts, match="the native kernel could not be built"):
+        assert select_backend(torch.zeros(1, 16, 8, 8)) == "reference"
 
 
 def test_a_page_does_not_show_that_a_compiler_is_missing(tmp_path):

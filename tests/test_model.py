@@ -98,6 +98,7 @@ def test_growth_ends_where_the_rollout_ends(images):
         states = model.growth(weights, 7, fire, every=3)
         assert states.shape == (4, 3, 16, 16, 16)
         assert torch.equal(states[-1], model.grow(weights, 7, fire))
+        assert torch.equal(model.growth(weights, 7, fire, every=3, channels=4), states[:, :, :4])
     assert torch.equal(states[0], seed(SMALL, 3, 16, 16))
 
 
@@ -238,6 +239,7 @@ def test_fire():
         ({"fire_rate": 0.0}, "above 0"),
         ({"image_channels": 1}, "must be 3"),
         ({"steps": 0}, "at least 1"),
+        ({"decoder": "conv", "image_size": 40}, "image_size is 40: a convolutional decoder needs a multiple of 16"),
     ],
 )
 def test_impossible_settings_are_refused(changes, message):

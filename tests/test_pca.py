@@ -27,6 +27,15 @@ def test_errors_are_those_of_a_truncated_svd():
     assert len(pca.LinearCode(images, 500)) == 95
 
 
+def test_copies_add_no_direction():
+    few = data.emoji("emos", 16).pixels[:40]
+    pixels = torch.cat([few, few[:5]])
+    images = data.Images("copies", pixels, [str(i) for i in range(45)])
+    code = pca.LinearCode(images, 100)
+    assert len(code) == 39
+    assert code.error(images) < 1e-8
+
+
 def test_many_small_images_take_the_covariance():
     pixels = torch.rand(40, 1, 3, 3, generator=torch.Generator().manual_seed(0))
     left = pca.errors(data.Images("many", pixels, [str(i) for i in range(40)]))

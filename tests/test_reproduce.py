@@ -138,6 +138,9 @@ def test_merge_keeps_the_better_and_never_mixes_images(tmp_path, chosen, checkou
         ({"experiment": "nobody"}, "a result of 'nobody' and a model of 'emos-dna-sto': nothing was merged"),
         ({"mse": "good"}, "mse is 'good': expected float"),
         ({"mood": 1}, "unknown Result field 'mood'"),
+        ({"device": 3}, "is damaged"),
+        ([1], "is damaged"),
+        (None, "is damaged"),
     ],
 )
 def test_a_damaged_result_changes_nothing(tmp_path, chosen, checkout, change, message):
@@ -145,7 +148,8 @@ def test_a_damaged_result_changes_nothing(tmp_path, chosen, checkout, change, me
     merge.merge([tmp_path], report=lambda _: None)
     before = {file: file.read_bytes() for file in checkout.rglob("*") if file.is_file()}
     file = tmp_path / NAMES[0] / reproduce.RESULT_FILE
-    file.write_text(json.dumps(json.loads(file.read_text()) | change))
+    known = json.loads(file.read_text())
+    file.write_text(json.dumps(known | change if isinstance(change, dict) else change))
     with pytest.raises(NcamError, match=message):
         merge.merge([tmp_path])
     assert {file: file.read_bytes() for file in checkout.rglob("*") if file.is_file()} == before
@@ -317,6 +321,31 @@ def test_a_run_can_be_recorded_for_comparison_alone(tmp_path, chosen, checkout):
     text = tables.markdown([row])
     assert f"| `{name}` | {tables.number(row['paper_mse'])} | – | {tables.number(row['table_mse'])} |" in text
     assert f"| {row['train_steps']:,} |" in text
+
+
+def test_other_images_than_those_of_a_table_are_left_out(tmp_path, chosen, checkout):
+    """Also where no run is shipped."""
+    reproduced(chosen[:1], tmp_path / "table")
+    merge.merge([tmp_path / "table"], table=True, ship=False)
+    before = store.RECORDS.path.read_bytes()
+
+    def others(experiment):
+        few = load(experiment)
+        return data.Images(few.name, few.pixels.flip(3), few.names, few.sequences)
+
+    reproduced(chosen[:1], tmp_path / "others", source=others)
+    said = []
+    merge.merge([tmp_path / "others"], table=True, report=said.append)
+    assert "trained on other images" in said[0]
+    assert store.RECORDS.path.read_bytes() == before
+
+
+@pytest.mark.parametrize("missing", [reproduce.LOSS_FILE, reproduce.SHEET_FILE, reproduce.SHIPPED_FILE])
+def test_a_run_that_lacks_a_file_is_one_sentence(tmp_path, chosen, checkout, missing):
+    reproduced(chosen[:1], tmp_path)
+    (tmp_path / NAMES[0] / missing).unlink()
+    with pytest.raises(NcamError, match=rf"{NAMES[0]} has no {missing}: run ncam reproduce again"):
+        merge.merge([tmp_path])
 
 
 def test_several_processes_share_a_queue(tmp_path, chosen, checkout):

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -21,11 +22,11 @@ from ncamlib.errors import NcamError
 from ncamlib.experiments import experiment
 from ncamlib.machine import pick_device
 from ncamlib.model import checkpoint
-from ncamlib.project import write_atomically
+from ncamlib.project import locked, write_atomically
 from ncamlib.training import schedule
 from ncamlib.training.drawing import Draws
-from ncamlib.training.loop import Diverged, train
-from ncamlib.training.processes import InUse, only_one
+from ncamlib.training.loop import Budget, Diverged, train
+from ncamlib.training.processes import InUse, only_one, stop_requests
 from ncamlib.training.run import MAP, MODEL_FILE, TRAINING_FILE, prepare
 
 CPU = torch.device("cpu")
@@ -165,7 +166,10 @@ def test_killed_run_resumes_bit_identically(tmp_path, images):
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=lambda n: n.name)
 def test_a_stopped_training_saves_and_says_so_by_its_status(tmp_path, number):
     """So that `ncam train ... && ncam evaluate ...` does not go on with half a model."""
-    code = "from ncamlib.model import dna; dna.FIT_STEPS = 5\nfrom ncamlib.cli import main; main()"
+    code = (
+        f"import signal; signal.signal({number:d}, signal.SIG_DFL)\n"  # in the background it may be ignored
+        "from ncamlib.model import dna; dna.FIT_STEPS = 5\nfrom ncamlib.cli import main; main()"
+    )
     arguments = ["train", "emos-dna-sto", "--optimiser-steps", "100000", "--out", str(tmp_path), "--threads", "1"]
     process = subprocess.Popen([sys.executable, "-c", code, *arguments], stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 120
@@ -181,6 +185,61 @@ def test_a_stopped_training_saves_and_says_so_by_its_status(tmp_path, number):
     assert not list(tmp_path.glob(".*.part"))
 
 
+def test_a_signal_that_is_ignored_stays_so():
+    """As by nohup, or in a job in the background of a script."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with stop_requests() as asked:
+            assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+            assert signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert not asked
+
+
+@pytest.mark.parametrize("part", ["save_model", "write"])
+def test_a_last_save_that_was_cut_off_is_made_up_for(tmp_path, images, monkeypatch, part):
+    whole, half = tmp_path / "whole", tmp_path / "half"
+    train(tiny(3), images, whole, CPU, quiet=True)
+    calls, do = itertools.count(), getattr(checkpoint, part)
+
+    def cut_off(*arguments):
+        if next(calls):  # the first save, before any step, is complete
+            raise StopHere
+        do(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint, part, cut_off)
+        with pytest.raises(StopHere):
+            train(tiny(3), images, half, CPU, quiet=True)
+    train(tiny(3), images, half, CPU, quiet=True)
+    assert_same(weights(whole), weights(half))
+    assert checkpoint.read_header(half / MODEL_FILE, "model")["step"] == 3
+
+
+def test_each_part_of_a_training_keeps_its_machine_and_commit(tmp_path, images, monkeypatch):
+    places = {name: importlib.import_module(f"ncamlib.training.{name}") for name in ("run", "loop")}
+
+    def at(commit, steps, stop=None):
+        monkeypatch.setattr(places["run"], "commit", lambda: commit)
+
+        def later(run):
+            monkeypatch.setattr(places["run"], "commit", lambda: "committed while it trains")
+            if stop:
+                stop(run)
+
+        return train(tiny(steps), images, tmp_path / "one", CPU, after_step=later, quiet=True).header()
+
+    assert [part["commit"] for part in at("a", 6, stop_after(2))["parts"]] == ["a"]
+    assert [(part["commit"], part["step"]) for part in at("a", 6, stop_after(3))["parts"]] == [("a", 3)]
+    at("b", 6, stop_after(5))
+    about = at("c", 6)
+    assert [(part["commit"], part["step"]) for part in about["parts"]] == [("a", 3), ("b", 2), ("c", 1)]
+    assert about["step"] == 6
+    assert about == at("d", 6), "a finished run is left as it is"
+    assert checkpoint.read_header(tmp_path / "one" / TRAINING_FILE, "training")["parts"] == about["parts"]
+
+
 def test_what_a_killed_process_left_half_written_is_swept(tmp_path):
     stray, other = tmp_path / ".model.safetensors.999999.part", tmp_path / f".model.safetensors.{os.getppid()}.part"
     for file in (stray, other):
@@ -194,6 +253,14 @@ def test_what_a_killed_process_left_half_written_is_swept(tmp_path):
 def test_a_second_training_in_a_folder_is_refused(tmp_path, images):
     with only_one(tmp_path), pytest.raises(InUse, match=rf"process {os.getpid()} is training in .*another --out"):
         train(tiny(2), images, tmp_path, CPU, quiet=True)
+
+
+def test_a_folder_that_others_look_at_is_waited_for(tmp_path):
+    with ThreadPoolExecutor(1) as other, locked(tmp_path):
+        waiting = other.submit(lambda: only_one(tmp_path).__enter__())
+        time.sleep(0.1)
+        assert not waiting.done()
+    assert waiting.exception() is None
 
 
 SCRIPT = """
@@ -347,6 +414,17 @@ def test_missing_gpu_is_said():
         pytest.skip("there is a GPU")
     with pytest.raises(NcamError, match="no CUDA device"):
         pick_device("cuda")
+
+
+def test_any_seed_gives_an_order(images):
+    run = prepare(tiny(seed=2**63 - 1), images, CPU)
+    assert sorted(run.draw(len(images)).tolist()) == list(range(len(images)))
+
+
+def test_preparing_at_length_does_not_end_a_resumed_training():
+    budget = Budget(tiny(), 60.0, spent=40.0, preparing=35.0, began=time.monotonic() - 35.0)
+    assert budget.progress(0) == pytest.approx(0.8, abs=0.01)
+    assert Budget(tiny(), 60.0, spent=60.0, preparing=5.0, began=time.monotonic() - 5.0).progress(0) >= 1
 
 
 def test_schedule_by_progress():

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import signal
 
 import pytest
 import torch
@@ -13,6 +14,8 @@ from ncamlib.errors import NcamError
 from ncamlib.experiments import experiment
 from ncamlib.model.build import build
 from ncamlib.results import measurement, quality, studies, tables, trials
+from ncamlib.training import train
+from ncamlib.training.processes import Stopped
 
 CPU = torch.device("cpu")
 TINY = ModelConfig(
@@ -126,6 +129,28 @@ def test_only_a_norm_tells_cells_about_others_far_away(norm, images):
     model = build(dataclasses.replace(TINY, norm=norm))
     far = measurement.felt_far_away(model, images.pixels)
     assert far < 1e-9 if norm == "none" else 1e-3 < far < 1
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_a_stop_ends_the_trials(tmp_path, checkout, images, late, monkeypatch):
+    """Also one that comes when nearly all is done, and between the two recipes that are timed."""
+    stop = train
+
+    def stopped(*arguments, **options):
+        run = stop(*arguments, **options)
+        run.stopped = signal.SIGINT
+        return run
+
+    for place in (trials, quality):
+        monkeypatch.setattr(place, "train", stopped)
+    with pytest.raises(Stopped, match="'as it is' was stopped: run the same command") as caught:
+        trials.run("emos-dna-sto", tmp_path / "runs", CPU, images, 1.5 if late else 0.5)
+    assert caught.value.number == signal.SIGINT
+    base = dataclasses.replace(experiment("emos-dna-sto"), model=TINY, train=TrainConfig(batch=4))
+    with pytest.raises(Stopped, match="the present recipe was stopped: nothing is recorded"):
+        quality.run(base, images, {"present": 0.01, "earlier": 0.01})
+    assert not trials.load()
+    assert not quality.RECORDS.load()
 
 
 def test_a_finished_trial_keeps_the_provenance_of_its_training(tmp_path, checkout, images, monkeypatch):

@@ -45,6 +45,10 @@ def bench(
     from ncamlib.results import quality
 
     if recipes:
+        if quick or rounds or as_json or device != "auto" or len(threads or []) > 1:
+            raise NcamError("--recipes trains on the CPU, and takes one --threads at most: leave other options out")
+        if threads:
+            benchmark.use_threads(threads[0])
         quality.run(experiment(TIMED), data.load("full", 64), minutes_of(recipes), typer.echo)
         return
     torch_device, rows, rounds = pick_device(device), [], rounds or (3 if quick else 5)

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from ncamlib import data
-from ncamlib.cli.options import DataDir
+from ncamlib.cli.options import DataDir, SkipBroken
 from ncamlib.data import noto, sprites
 from ncamlib.data.images import characters
 from ncamlib.errors import NcamError
@@ -65,11 +65,12 @@ def data_verify(font: Font = None) -> None:
 def data_pca(
     name: Annotated[str, typer.Argument(metavar="DATASET", help="An emoji subset, cifar10 or cifar10-test.")],
     data_dir: DataDir = None,
+    skip_broken: SkipBroken = False,
     record: Annotated[bool, typer.Option("--record", help="Record it for the tables of the book.")] = False,
 ) -> None:
     """Residual error of PCA on a set of images: the linear baseline for the models' errors."""
     size, channels = (32, 3) if name.startswith("cifar10") else (64, 4)
-    images = data.load(name, size, channels, data_dir)
+    images = data.load(name, size, channels, data_dir, skip_broken)
     typer.echo(f"decomposing {len(images)} images", err=True)
     left = pca.record(images).errors if record else pca.errors(images).tolist()
     for components in (0, 16, 32, 64, 128, 256, 512, 1024):

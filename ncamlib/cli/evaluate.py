@@ -63,7 +63,7 @@ def evaluate(
     if record:
         _require_test_conditions(mutation_rate, fire_rate, steps, seeds)
         if test:
-            measured, where = keep_unseen(target, images, torch_device, train_dir)
+            measured, where = keep_unseen(target, images, torch_device, train_dir, skip_broken)
         else:
             measured, where = keep(file, images, torch_device)
         typer.echo(f"recorded in {where}", err=True)
@@ -105,22 +105,24 @@ def keep(file: Path, images: Images, device: torch.device) -> tuple[Result, Path
     return result, store.RECORDS.path
 
 
-def keep_unseen(target: str, images: Images, device: torch.device, train_dir: Path | None) -> tuple[Measurement, Path]:
+def keep_unseen(
+    target: str, images: Images, device: torch.device, train_dir: Path | None, skip_broken: bool
+) -> tuple[Measurement, Path]:
     """Record a model's error on unseen images, with the baselines that its training images give."""
-    row = unseen.measure_unseen(*shipped(target, device, train_dir, record=True), images)
+    row = unseen.measure_unseen(*shipped(target, device, train_dir, True, skip_broken), images)
     unseen.record(row)
     return row.measured, unseen.RECORDS.path
 
 
 def shipped(
-    target: str, device: torch.device, data_dir: Path | None, record: bool
+    target: str, device: torch.device, data_dir: Path | None, record: bool, skip_broken: bool = False
 ) -> tuple[Model, Images, dict[str, Any]]:
     """A trained model, its images and its header. NcamError if it is to be recorded and is not shipped, nor of a run
     of an experiment that ships none.
     """
     model, header = checkpoint.load_model(target, device)
     file = checkpoint.checkpoint_path(target)
-    images = images_of(header, model.config, file.name, data_dir, skip_broken=False)
+    images = images_of(header, model.config, file.name, data_dir, skip_broken)
     compared = file.name == MODEL_FILE and not checkpoint.checkpoint_path(header["experiment"]["name"]).exists()
     if record and (images.digest != header["data_digest"] or not (checkpoint.is_shipped(file) or compared)):
         raise NcamError(
@@ -138,7 +140,7 @@ def images_of(
     if test:
         trained_on = header["experiment"].get("images", name)  # also where a copy stood in for it
         if trained_on == "cifar10":
-            return data.load("cifar10-test", model.image_size, model.image_channels, data_dir)
+            return data.load("cifar10-test", model.image_size, model.image_channels, data_dir, skip_broken)
         if trained_on not in data.SUBSETS or data_dir is not None:
             raise NcamError(f"there are no test images for a model of '{name}': leave out --test and use --data-dir")
         return data.emoji("heldout", model.image_size)

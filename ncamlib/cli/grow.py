@@ -8,6 +8,7 @@ import typer
 
 from ncamlib import data
 from ncamlib.cli.options import MOST_GRID, MOST_STEPS, Backend, FireRate, MutationRate, Seed, between, choose_backend
+from ncamlib.data.pictures import PICTURES, STRIP
 from ncamlib.model import checkpoint
 from ncamlib.model.build import growing
 from ncamlib.results import TEST_MUTATION
@@ -40,7 +41,7 @@ def grow(
     model = growing(loaded, model_name)
     size = model.config.image_size
     steps = steps or model.steps_on(grid or size)
-    data.check_growth(out, steps + 1, scale * (grid or size))
+    data.check_growth(out, steps + 1, grid or size, scale)
     image, note = find_image(target, model.config, header)
     if note:
         typer.echo(note, err=True)
@@ -48,7 +49,8 @@ def grow(
     with torch.no_grad():
         weights = model.weights(image[None], model.draw_mutation(1, mutation_rate, generator))
     fire = model.draw_fire(1, fire_rate, generator)
-    frames = model.nca.visible(model.growth(weights, steps, fire, grid=grid)[:, 0])
+    every = max(1, -(-steps // (STRIP - 1))) if out.suffix.lower() in PICTURES else 1  # a strip shows few states
+    frames = model.growth(weights, steps, fire, every, grid, channels=model.config.image_channels)[:, 0]
     data.save_growth(out, frames, scale)
     if frames.shape[-1] == size:
         typer.echo(f"MSE to the target after {steps} steps: {(frames[-1] - image).square().mean():.4f}")

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from ncamlib.cli.evaluate import shipped
-from ncamlib.cli.options import Backend, DataDir, Device, choose_backend
+from ncamlib.cli.options import Backend, DataDir, Device, SkipBroken, choose_backend
 from ncamlib.machine import pick_device
 from ncamlib.results import information as measures
 
@@ -16,12 +16,13 @@ def information(
     device: Device = "auto",
     backend: Backend = "auto",
     data_dir: DataDir = None,
+    skip_broken: SkipBroken = False,
 ) -> None:
     """Measure codes: entropy, words per gene, and the errors of changed codes."""
     torch_device = pick_device(device)
     choose_backend(backend, torch_device)
     for target in targets:
-        row = measures.measure_information(*shipped(target, torch_device, data_dir, record))
+        row = measures.measure_information(*shipped(target, torch_device, data_dir, record, skip_broken))
         if record:
             measures.record(row)
         typer.echo(f"{row.experiment}, {row.images} images")

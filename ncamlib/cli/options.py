@@ -58,9 +58,6 @@ FireRate = Annotated[
     typer.Option(help="Probability that a cell updates (default: the model's).", callback=between(0.001, 1)),
 ]
 Seed = Annotated[int, typer.Option(help="Random seed.", callback=between(0, MOST_SEED))]
-Batch = Annotated[int | None, typer.Option(help="Images per step, over all processes.", callback=between(1, 1e6))]
-LearningRate = Annotated[float | None, typer.Option(help="Peak learning rate.", callback=between(1e-12, 1e3))]
-Ema = Annotated[float | None, typer.Option(help="Decay of the averaged weights, 0 for none.", callback=between(0, 1))]
 GrowthSteps = Annotated[
     int | None,
     typer.Option(
@@ -68,9 +65,6 @@ GrowthSteps = Annotated[
         help="Steps of the automaton (default: the model's, more on a larger grid).",
         callback=between(1, MOST_STEPS),
     ),
-]
-ManyThreads = Annotated[
-    list[int] | None, typer.Option(help="CPU threads; may be given several times.", callback=between(1, 1024))
 ]
 Threads = Annotated[int | None, typer.Option(help="CPU threads.", callback=between(1, 1024))]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]

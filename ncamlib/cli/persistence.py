@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from ncamlib.cli.evaluate import shipped
-from ncamlib.cli.options import Backend, DataDir, Device, choose_backend
+from ncamlib.cli.options import Backend, DataDir, Device, SkipBroken, choose_backend
 from ncamlib.machine import pick_device
 from ncamlib.results import persistence as measures
 
@@ -16,12 +16,13 @@ def persistence(
     device: Device = "auto",
     backend: Backend = "auto",
     data_dir: DataDir = None,
+    skip_broken: SkipBroken = False,
 ) -> None:
     """Measure trained models over time: the error at 1 to 20 T, and after damage."""
     torch_device = pick_device(device)
     choose_backend(backend, torch_device)
     for target in targets:
-        model, images, header = shipped(target, torch_device, data_dir, record)
+        model, images, header = shipped(target, torch_device, data_dir, record, skip_broken)
         for codes in measures.codes_of(model):
             row = measures.measure_persistence(model, images, header, codes)
             if record:

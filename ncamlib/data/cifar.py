@@ -39,11 +39,11 @@ def cifar10(archive: Path | None = None, test: bool = False) -> Images:
     batches = ["test_batch"] if test else [f"data_batch_{i}" for i in range(1, 6)]
     try:
         parts = [_batch(content) for content in _contents(archive.expanduser(), batches)]
+        labels, pixels = (np.concatenate(column) for column in zip(*parts, strict=True))
     except BROKEN as error:
         raise NcamError(
             f"{archive} is damaged, or neither the binary nor the Python archive of CIFAR-10: get it again"
         ) from error
-    labels, pixels = (np.concatenate(column) for column in zip(*parts, strict=True))
     names = [f"{CIFAR10_CLASSES[label]}-{i}" for i, label in enumerate(labels)]
     name = "cifar10-test" if test else "cifar10"
     return Images(name, torch.from_numpy(pixels.reshape(-1, 3, 32, 32)).float() / 255, names)

@@ -21,6 +21,8 @@ from ncamlib.project import write_atomically
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif"}  # that are read
 MOST_PIXELS, MOST_SIDE = 2**24, 1024  # of a picture that is read; beyond this side it is shrunk first
 MOST_WRITTEN = 2**28  # pixels of an animation; a strip, which is drawn in floats, has a quarter
+MOST_GROWN = 2**26  # cells of all frames together
+STRIP = 9  # frames of a strip
 ANIMATIONS, PICTURES = (".gif", ".apng"), (".png",)  # that are written
 
 
@@ -53,8 +55,10 @@ def _opened(path: Path) -> Image.Image:
                 if opened.width * opened.height > MOST_PIXELS:
                     sides = f"{opened.width}x{opened.height}"
                     raise NcamError(f"{path} has {sides} pixels, more than {MOST_PIXELS:,}: scale it down")
+                bits = getattr(opened, "tag_v2", {}).get(258, (16,))[0]  # TIFF: bits per sample
+                whole = opened.mode != "I" or opened.format == "PNG"  # else integers of 32 bits
                 upright = ImageOps.exif_transpose(opened)  # cameras store which way is up, and leave the pixels
-                return _eight_bits(upright, path).convert("RGBA")
+                return _eight_bits(upright, path, 4095 if bits == 12 else 65535 if whole else 0).convert("RGBA")
     except NcamError:
         raise
     except Exception as error:  # Pillow passes on whatever its readers raise
@@ -62,14 +66,15 @@ def _opened(path: Path) -> Image.Image:
         raise NcamError(f"{path} is not a picture that can be read ({why}): remove or replace it") from error
 
 
-def _eight_bits(picture: Image.Image, path: Path) -> Image.Image:
-    """Reduce a picture to 8 bits per channel if it has more. Pillow's own conversion clips at 255."""
+def _eight_bits(picture: Image.Image, path: Path, white: int) -> Image.Image:
+    """Reduce a picture to 8 bits per channel if it has more; `white` is the level of white in integers, 0 if that is
+    not known. Pillow's own conversion clips at 255.
+    """
     if picture.mode not in ("I", "F") and not picture.mode.startswith("I;16"):
         return picture
     values = np.asarray(picture)
-    bits = getattr(picture, "tag_v2", {}).get(258, (16,))[0]  # TIFF: bits per sample
-    white = 1 if picture.mode == "F" else 4095 if bits == 12 else 65535
-    if (picture.mode == "I" and picture.format not in (None, "PNG")) or values.min() < 0 or values.max() > white:
+    white = 1 if picture.mode == "F" else white
+    if not white or values.min() < 0 or values.max() > white:
         have = f"{values.min():g} to {values.max():g}"
         raise NcamError(f"{path} has values from {have}, with no known white: save it with 8 or 16 bits per channel")
     grey = Image.fromarray((values / white * 255).round().astype(np.uint8))
@@ -121,19 +126,19 @@ def sheet(images: Tensor, columns: int, gap: int = 4) -> Tensor:
     return grid[:, : rows * h - gap, : columns * w - gap]
 
 
-def check_growth(path: Path | str, frames: int, side: int) -> None:
+def check_growth(path: Path | str, frames: int, side: int, scale: int) -> None:
     """NcamError if a growth cannot be written: a name that ends in nothing we know, or more pixels than fit in memory.
 
-    So many frames, each of so many pixels a side. To be asked before growing, too.
+    So many frames, each of so many cells a side, each `scale` pixels wide. To be asked before growing, too.
     """
     path = Path(path)
     suffix = path.suffix.lower()
     if suffix not in ANIMATIONS + PICTURES:
         raise NcamError(f"cannot write {path.name}: the name must end in {', '.join(ANIMATIONS + PICTURES)}")
-    shown, most = (frames, MOST_WRITTEN) if suffix in ANIMATIONS else (min(frames, 9), MOST_WRITTEN // 4)
-    if shown * side**2 > most:
+    shown, most = (frames, MOST_WRITTEN) if suffix in ANIMATIONS else (min(frames, STRIP), MOST_WRITTEN // 4)
+    if shown * (scale * side) ** 2 > most or shown * side**2 > MOST_GROWN:
         raise NcamError(
-            f"{shown} pictures of {side}x{side} pixels are too large to write: "
+            f"{shown} pictures of {scale * side}x{scale * side} pixels are too large to write: "
             "choose a smaller scale or grid, or fewer steps"
         )
 
@@ -144,10 +149,10 @@ def save_growth(path: Path | str, frames: Tensor, scale: int = 4, milliseconds: 
     frames (F, 3 or 4, H, W). The last frame of an animation stays for a second.
     """
     path = Path(path)
-    check_growth(path, len(frames), scale * max(frames.shape[-2:]))
+    check_growth(path, len(frames), max(frames.shape[-2:]), scale)
     suffix, buffer = path.suffix.lower(), io.BytesIO()
     if suffix in PICTURES:
-        times = evenly(len(frames), 9)
+        times = evenly(len(frames), STRIP)
         to_picture(sheet(enlarge(frames[times], scale), len(times))).save(buffer, "PNG")
     else:
         pictures = [to_picture(enlarge(frame[None], scale)[0]) for frame in over_white(frames)]

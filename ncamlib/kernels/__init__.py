@@ -34,17 +34,17 @@ def _native() -> bool:
     return True
 
 
-def _obstacle(name: str, state: Tensor, steps: int) -> str | None:
+def _obstacle(name: str, state: Tensor, steps: int, hidden: int) -> str | None:
     """Why a backend cannot take this rollout, or None."""
     if name == "cpu":
         return cpu.unsupported(state, steps) or (None if _native() else "it could not be built")
     if name == "triton":
-        return triton.unsupported(state, steps) or (None if triton.available() else "triton is not installed")
+        return triton.unsupported(state, steps, hidden) or (None if triton.available() else "triton is not installed")
     return None
 
 
-def select_backend(state: Tensor, steps: int = 1, backend: str | None = None) -> str:
-    """The backend's name for a rollout of `state` (B, C, H, W).
+def select_backend(state: Tensor, steps: int = 1, backend: str | None = None, hidden: int = 1) -> str:
+    """The backend's name for a rollout of `state` (B, C, H, W) with so many hidden units.
 
     Raises NcamError for an unknown name or a backend that cannot take this call.
     """
@@ -52,8 +52,8 @@ def select_backend(state: Tensor, steps: int = 1, backend: str | None = None) ->
     name = choice("backend", asked, BACKENDS)
     if name == "auto":
         native = "triton" if state.is_cuda else "cpu"
-        return "reference" if _obstacle(native, state, steps) else native
-    reason = _obstacle(name, state, steps)
+        return "reference" if _obstacle(native, state, steps, hidden) else native
+    reason = _obstacle(name, state, steps, hidden)
     if reason is not None:
         raise NcamError(f"the {name} backend cannot run this rollout: {reason}; use --backend reference")
     return name
@@ -104,5 +104,6 @@ def rollout(
     """
     check(state, weights, leak, steps, masks)
     choice("norm", norm, NORMS)
-    module = {"reference": reference, "cpu": cpu, "triton": triton}[select_backend(state, steps, backend)]
+    name = select_backend(state, steps, backend, weights.w1.shape[1])
+    module = {"reference": reference, "cpu": cpu, "triton": triton}[name]
     return module.rollout(state, weights, leak, steps, masks, norm, wrap)

@@ -125,14 +125,14 @@ def library() -> ctypes.CDLL:
     here = processor("flags", "Features") or platform.processor()
     failures = []
     for command in compilers():
-        version = subprocess.run([*command, "--version"], capture_output=True, errors="replace", check=False).stdout
-        parts = [SOURCE.read_text(encoding="utf-8"), *command, version, *FLAGS, here]
-        key = _digest("\n".join(parts).encode())
         try:
+            version = subprocess.run([*command, "--version"], capture_output=True, errors="replace", check=False).stdout
+            parts = [SOURCE.read_text(encoding="utf-8"), *command, version, *FLAGS, here]
+            key = _digest("\n".join(parts).encode())
             return _cached(cache, key) or _build(command, cache, key)
         except Unavailable as failure:
             failures.append(str(failure))
-        except OSError as error:  # of the temporary folder
+        except OSError as error:  # of the compiler, or of the temporary folder
             failures.append(f"the native kernel could not be built: {error.strerror}")
     raise Unavailable("; ".join(failures) or "no C++ compiler was found (install g++ or clang++)")
 

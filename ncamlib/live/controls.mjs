@@ -116,6 +116,10 @@ const SHARES = ['mutation', 'fire', 'mix'];
 export function showValues(panel) {
   panel.input('regime').value = panel.regime.name;
   panel.find('.own').hidden = !panel.regime.encoder.there;
+  const side = panel.input('side');
+  side.value = panel.model.get('side');
+  if (!side.value) side.append(element('option', { textContent: panel.model.get('side'), selected: true }));
+  panel.input('mix').value = panel.model.get('mix');
   for (const [name, trait] of Object.entries(SLIDERS)) panel.input(name).value = panel.model.get(trait);
   for (const range of panel.findAll('input[type=range]')) {
     const value = Number(range.value);

@@ -62,7 +62,7 @@ export function refuseEmoji(panel, key) {
 
 /** Grows an emoji, or its child with the partner that was chosen. */
 export function choose(panel, known) {
-  panel.settle();
+  panel.decide();
   panel.chosen = known;
   panel.set('emoji', known.emoji);
   breed(panel);
@@ -70,7 +70,8 @@ export function choose(panel, known) {
 
 /** Chooses the other parent, or none. */
 export function pair(panel, known) {
-  panel.settle();
+  if (!panel.ready()) return;
+  panel.decide();
   panel.partner = known;
   panel.set('partner', known?.emoji ?? '');
   breed(panel);
@@ -78,6 +79,7 @@ export function pair(panel, known) {
 
 /** Grows the emoji as it is, or the child: every gene from one parent or the other, as the seed decides. */
 export function breed(panel) {
+  if (!panel.ready()) return;
   const { chosen, partner } = panel;
   showParents(panel);
   panel.bred = partner ? crossLetters(chosen.letters, partner.letters, panel.model.get('seed')) : chosen.letters;
@@ -142,7 +144,7 @@ async function tap(panel, key) {
   if (!known) return;
   const { aim } = panel;
   panel.aim = '';
-  if (aim === 'second') pair(panel, known);
+  if (aim === 'second' && panel.chosen) pair(panel, known);
   else {
     if (!aim) panel.partner = null; // whoever taps without a slot wants this one
     panel.set('partner', panel.partner?.emoji ?? '');
@@ -165,8 +167,8 @@ export function listSeedlings(panel) {
 export function listAll(panel) {
   const { emoji, names } = panel.manifold.header;
   const all = emoji.map((one, index) => thumbButton(panel, { emoji: one, name: spaced(names[index]), index }));
-  for (const [i, button] of all.entries()) button.tabIndex = i ? -1 : 0;
   panel.find('.all').replaceChildren(...all);
+  search(panel, panel.input('search').value); // typed before they were there
   showParents(panel);
 }
 
@@ -175,8 +177,10 @@ export function search(panel, text) {
   if (!panel.manifold) return;
   const { emoji, names } = panel.manifold.header;
   const found = new Set(text.trim() ? meant(text, emoji, names) : names.keys());
+  const first = Math.min(...found); // it takes the focus, arrow keys go on
   panel.findAll('.all button').forEach((button, i) => {
     button.hidden = !found.has(i);
+    button.tabIndex = i === first ? 0 : -1;
   });
   panel.find('.none').hidden = found.size > 0;
 }
@@ -204,7 +208,7 @@ export async function surprise(panel) {
   if (!panel.manifold && !(await loadManifold(panel))) return;
   const { emoji } = panel.manifold.header;
   const any = () => lookUp(panel, emoji[Math.floor(Math.random() * emoji.length)]);
-  panel.settle();
+  panel.decide();
   panel.chosen = any();
   panel.partner = any();
   panel.set('seed', Math.floor(Math.random() * 1e6));

@@ -60,7 +60,8 @@ function groupButton(panel, name, members) {
 
 /** Writes the letters that a group shares into the DNA. */
 export function inject(panel, name, members) {
-  panel.settle();
+  if (!panel.ready()) return;
+  panel.decide();
   const group = members.map((index) => unpackLetters(panel.manifold.letters, index));
   const shared = sharedLetters(group, Number(panel.input('threshold').value));
   const count = shared.filter((letter) => letter !== NONE).length;

@@ -104,6 +104,7 @@ export function goOn(panel) {
 export function useLetters(panel, letters, surgery = '') {
   panel.letters = letters;
   panel.surgery = surgery;
+  panel.unmix();
   panel.set('code', panel.code);
   express(panel);
 }
@@ -113,16 +114,36 @@ export async function express(panel) {
   if (!panel.letters || panel.waiting) return;
   const turn = ++panel.turn;
   showDNA(panel);
-  const share = panel.partner ? Number(panel.input('mix').value) : 0;
+  panel.pending = null;
+  const share = panel.partner ? panel.mix : 0;
   const { weights, rule } = panel.chosen;
-  if (weights && panel.rate === 0 && share === 0 && panel.untouched) panel.post({ type: 'weights', weights, rule });
-  else {
-    const there = panel.manifold || (await loadManifold(panel));
-    if (!there || turn !== panel.turn) return; // something newer grows
-    const { header } = panel.manifold;
-    const letters = panel.mutated(share > 0 ? panel.chosen.letters : panel.letters);
-    if (share === 0) panel.post({ type: 'letters', letters, rule: header });
-    else panel.post({ type: 'mix', one: letters, two: panel.mutated(panel.partner.letters), share, rule: header });
+  if (weights && panel.rate === 0 && share === 0 && panel.untouched) {
+    panel.post({ type: 'weights', weights, rule });
+    grow(panel);
+    return;
   }
+  const there = panel.manifold || (await loadManifold(panel));
+  if (!there || turn !== panel.turn) return; // something newer grows
+  const { header } = panel.manifold;
+  const letters = panel.mutated(share > 0 ? panel.chosen.letters : panel.letters);
+  if (share === 0) decode(panel, { type: 'letters', letters, rule: header });
+  else decode(panel, { type: 'mix', one: letters, two: panel.mutated(panel.partner.letters), share, rule: header });
+}
+
+/** Has the worker turn letters into weights, and grows them. While it is at it, only the newest letters wait: a slider
+ *  moves faster than it.
+ */
+async function decode(panel, message) {
+  if (panel.decoding) {
+    panel.pending = message;
+    return;
+  }
+  panel.decoding = true;
+  const done = panel.ask(message).catch((error) => panel.stopped(error.message));
   grow(panel);
+  await done;
+  panel.decoding = false;
+  const { pending } = panel;
+  panel.pending = null;
+  if (pending) decode(panel, pending);
 }

@@ -10,6 +10,7 @@ const initial = { ...state };
 const listeners = {};
 
 const model = {
+  initial, // before a link was followed
   get: (trait) => state[trait],
   set(trait, value) {
     if (state[trait] === value) return;

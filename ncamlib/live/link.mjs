@@ -1,14 +1,21 @@
 // Reads what a link to a page asks the live panel for.
 
 // The numbers of a link: the trait, from, to.
-const NUMBERS = { mutation: ['mutation_rate', 0, 1], fire: ['fire_rate', 0.05, 1], seed: ['seed', 0, 2 ** 32 - 1] };
+const NUMBERS = {
+  mutation: ['mutation_rate', 0, 1],
+  fire: ['fire_rate', 0.05, 1],
+  mix: ['mix', 0, 1],
+  side: ['side', 1, 256],
+  seed: ['seed', 0, 2 ** 32 - 1],
+};
+const WHOLE = ['seed', 'side'];
 
 const KEYS = ['emoji', 'partner', 'code', 'regime'];
 
 /** What is wrong with a number of the link, in words; '' if nothing is. */
 function wrong(key, text) {
   const [, from, to] = NUMBERS[key];
-  const [value, kind] = [Number(text), key === 'seed' ? 'a whole number ' : ''];
+  const [value, kind] = [Number(text), WHOLE.includes(key) ? 'a whole number ' : ''];
   if (text.trim() && value >= from && value <= to && (!kind || Number.isInteger(value))) return '';
   return `${key}=${text.slice(0, 20)} (it must be ${kind}from ${from} to ${to})`;
 }

@@ -3,6 +3,8 @@
 import { toText } from './base64.mjs';
 import { mutate, packLetters } from './letters.mjs';
 
+const AT_FIRST = ['fire_rate', 'side', 'regime']; // that a link leaves out where they are as in the beginning
+
 /** The shared state of one panel. `model` is anywidget's or a stand-in, `root` the element that holds the controls. */
 export class Panel {
   manifold = null; // once loaded: { header, letters, sprite }, the letters of all emoji packed
@@ -12,6 +14,7 @@ export class Panel {
   aim = ''; // which parent the next tap chooses: 'first', 'second', or neither
   bred = null; // the letters of the emoji, or of the child of both
   letters = null; // the same as the reader has changed them, before mutation
+  mix = 0; // how far what grows lies towards the partner
   surgery = ''; // what was done to the emoji's own letters, in words
   image = null; // a picture of the reader's own
   encoder = null; // the encoder's file, once sent to the worker
@@ -23,15 +26,24 @@ export class Panel {
   endless = false; // whether it lives on until the reader stops it
   epoch = 0; // counts growths: a 'done' of an older one comes too late
   turn = 0; // counts what was asked to grow: only the last grows
+  choices = 0; // counts what the reader chose
+  asked = 0; // counts the questions to the worker
+  decoding = false; // whether the worker turns letters into weights
+  pending = null; // letters that wait for it: only the last do
 
   constructor(model, root, worker) {
     this.model = model;
     this.root = root;
     this.worker = worker;
     this.seedlings = model.get('seedlings');
-    this.initial = { fire_rate: model.get('fire_rate'), regime: this.regime.name };
+    const { fire_rate, side, regime } =
+      model.initial ?? Object.fromEntries(AT_FIRST.map((name) => [name, model.get(name)]));
+    this.initial = { fire_rate, side, regime: this.trained(regime).name };
     this.listeners = {};
+    this.waiters = new Map(); // of the worker's answers, by the number of the question
     worker.onmessage = ({ data }) => {
+      this.waiters.get(data.id)?.(data);
+      this.waiters.delete(data.id);
       for (const react of this.listeners[data.type] ?? []) react(data);
     };
   }
@@ -42,15 +54,15 @@ export class Panel {
     this.listeners[type].push(react);
   }
 
-  /** Tells the worker something; its answer { of: type, … }, or the error that it met. */
+  /** Tells the worker something; its answer, or the error that it met. */
   ask(message, transfer = []) {
+    const id = ++this.asked;
     return new Promise((resolve, reject) => {
-      this.hear('answer', (answer) => {
-        if (answer.of !== message.type) return;
+      this.waiters.set(id, (answer) => {
         if (answer.error) reject(new Error(answer.error));
         else resolve(answer);
       });
-      this.post(message, transfer);
+      this.post({ ...message, id }, transfer);
     });
   }
 
@@ -97,9 +109,15 @@ export class Panel {
   /** Grows nothing for now. */
   wait() {
     this.waiting = true;
+    this.pending = null;
     this.epoch++;
     this.post({ type: 'clear' });
     this.set('playing', false);
+  }
+
+  /** The worker met an error. */
+  stopped(error) {
+    this.say(`The automaton stopped: ${error}. Reload the page to try again.`);
   }
 
   /** Says why what was asked for cannot grow; nothing else grows in its place. */
@@ -112,6 +130,25 @@ export class Panel {
   settle() {
     this.waiting = false;
     this.kept = '';
+    this.choices++;
+  }
+
+  /** The reader chose something: what stood there is over, and so is the complaint of a link. */
+  decide() {
+    this.settle();
+    if (this.model.get('complaint')) this.set('complaint', '');
+  }
+
+  /** Whether there is something to change or cross; says so if not. */
+  ready() {
+    if (!this.chosen) this.warn('Choose an emoji first.');
+    return this.chosen !== null;
+  }
+
+  /** What grows is again nothing but what the letters say. */
+  unmix() {
+    this.mix = 0;
+    this.set('mix', 0);
   }
 
   /** Tells the worker something, and asks for a picture of it; `transfer` lists the buffers that go over to it. */
@@ -127,10 +164,15 @@ export class Panel {
     this.model.save_changes();
   }
 
-  /** How the model that grows was trained: { name, manifold, encoder }, the files as { url, there }. */
+  /** How the model that grows was trained: { name, experiment, manifold, encoder }, the files as { url, there }. */
   get regime() {
+    return this.trained(this.model.get('regime'));
+  }
+
+  /** The model of a regime; the first if there is none of that name. */
+  trained(regime) {
     const [first, ...others] = this.model.get('regimes');
-    return others.find(({ name }) => name === this.model.get('regime')) ?? first;
+    return others.find(({ name }) => name === regime) ?? first;
   }
 
   /** Whether the seedlings are of the model that grows. */
@@ -161,6 +203,11 @@ export class Panel {
   /** What grows, in words. */
   get name() {
     return this.chosen.name + this.surgery;
+  }
+
+  /** Whether a picture of the reader's own grows. */
+  get own() {
+    return this.chosen?.emoji === '';
   }
 
   /** Whether the letters are others than those that were chosen or bred. */

@@ -6,37 +6,58 @@ import { longest, qrCode } from './qr.mjs';
 const SIDE = 320; // of the QR code, in pixels
 const MARGIN = 4; // modules around it
 
-/** A link to what is seen: only what is not as the page begins with, DNA only if it was edited. */
-export function linkOf(panel) {
+/** What is seen, as traits: only what is not as the page begins with, DNA only if it was edited, or is of the reader's
+ *  own picture. */
+function traitsOf(panel) {
   const { model, partner } = panel;
+  const seen = { emoji: panel.chosen?.emoji ?? model.get('emoji') };
+  if (partner) seen.partner = partner.emoji;
+  for (const trait of ['mutation_rate', 'mix', 'seed']) if (model.get(trait)) seen[trait] = model.get(trait);
+  for (const trait of ['fire_rate', 'side'])
+    if (model.get(trait) !== panel.initial[trait]) seen[trait] = model.get(trait);
+  if (panel.edited || panel.own) seen.code = panel.code;
+  return seen;
+}
+
+/** A link to what is seen. */
+export function linkOf(panel) {
   const link = new URL(location.href.split('#')[0]);
-  const asked = new URLSearchParams({ emoji: panel.chosen?.emoji ?? model.get('emoji') });
+  const { mutation_rate: mutation, fire_rate: fire, ...seen } = traitsOf(panel);
+  const asked = new URLSearchParams({ ...seen, ...(mutation && { mutation }), ...(fire && { fire }) });
   if (panel.regime.name !== panel.initial.regime) asked.set('regime', panel.regime.name);
-  if (partner) asked.set('partner', partner.emoji);
-  if (panel.rate > 0) asked.set('mutation', panel.rate);
-  if (model.get('fire_rate') !== panel.initial.fire_rate) asked.set('fire', model.get('fire_rate'));
-  if (model.get('seed')) asked.set('seed', model.get('seed'));
-  if (panel.edited) asked.set('code', panel.code);
   link.hash = asked;
   return link.href;
 }
 
-/** Copies the link, and shows it with its QR code. */
+/** The line of Python that shows the same in a notebook. */
+export function lineOf(panel) {
+  const given = Object.entries(traitsOf(panel)).map(([trait, value]) => `, ${trait}=${JSON.stringify(value)}`);
+  return `LiveManifold(${JSON.stringify(panel.regime.experiment)}${given.join('')})`;
+}
+
+/** Copies the link, and shows it with its QR code; in a notebook, which follows no links, a line of Python. */
 export async function share(panel) {
-  const link = linkOf(panel);
+  const inPage = panel.model.initial !== undefined;
+  const link = inPage ? linkOf(panel) : lineOf(panel);
+  const what = inPage ? 'link' : 'line of Python';
   const said = await navigator.clipboard?.writeText(link).then(
-    () => 'The link is copied.',
+    () => `The ${what} is copied.`,
     () => null,
   );
-  const parts = [element('p', { textContent: said ?? 'Copy this link:' })];
-  parts.push(element('textarea', { value: link, readOnly: true, rows: 3, ariaLabel: 'Link to what grows' }));
+  const parts = [element('p', { textContent: said ?? `Copy this ${what}:` })];
+  parts.push(element('textarea', { value: link, readOnly: true, rows: 3, ariaLabel: 'What to share' }));
+  if (inPage) parts.push(qrOf(link));
+  panel.open('Share', parts);
+  panel.say(said ?? `The ${what} is shown.`);
+}
+
+/** The link as a QR code, or why there is none. */
+function qrOf(link) {
   const size = new TextEncoder().encode(link).length;
   if (!location.protocol.startsWith('http'))
-    parts.push(element('p', { textContent: 'It leads to a file on this machine, so there is no QR code.' }));
-  else if (size <= longest) parts.push(drawing(qrCode(link)));
-  else parts.push(element('p', { textContent: 'It holds edited DNA, which is too long for a QR code.' }));
-  panel.open('Share', parts);
-  panel.say(said ?? 'The link is shown.');
+    return element('p', { textContent: 'It leads to a file on this machine, so there is no QR code.' });
+  if (size <= longest) return drawing(qrCode(link));
+  return element('p', { textContent: 'It holds DNA, which is too long for a QR code.' });
 }
 
 function drawing(modules) {

@@ -94,6 +94,7 @@ function explain(panel, place) {
 function write(panel, place, letter) {
   panel.letters[place] = letter;
   panel.shown[place] = letter;
+  panel.unmix();
   if (!panel.surgery.includes('edited by hand')) panel.surgery += ', edited by hand';
   panel.set('code', panel.code);
   count(panel, panel.shown);
@@ -118,7 +119,7 @@ export function listenToBrush(panel, express) {
     const place = placeAt(event);
     if (place < 0) return;
     explain(panel, place);
-    if (brush !== null) paint(place);
+    if (brush !== null && event.buttons) paint(place);
   });
   canvas.addEventListener('pointerdown', (event) => {
     const place = placeAt(event);
@@ -135,10 +136,12 @@ export function listenToBrush(panel, express) {
     brush = null;
     express(panel);
   });
-  canvas.addEventListener('pointerup', () => {
-    if (brush !== null) express(panel);
-    brush = null;
-  });
+  for (const end of ['pointerup', 'pointercancel']) {
+    canvas.addEventListener(end, () => {
+      if (brush !== null) express(panel);
+      brush = null;
+    });
+  }
   canvas.addEventListener('pointerleave', () => {
     if (brush === null) panel.find('.mark').hidden = true;
   });

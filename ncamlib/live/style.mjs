@@ -9,11 +9,18 @@ export const STYLE = `
 @container (min-width: 660px) {
   .ncam { grid-template-columns: minmax(0, 1.45fr) minmax(250px, 1fr); align-items: start; }
 }
+/* In one column the stage stays in sight only where it leaves room for the controls. */
+@container (max-width: 659.98px) {
+  .ncam .sights { max-width: max(15rem, 1.5 * (100vh - 22rem)); width: 100%; margin: 0 auto; }
+}
 .ncam p { margin: .25rem 0; }
 .ncam [hidden] { display: none !important; }
 
 .ncam .stage {
   position: sticky; top: var(--ncam-top, 0); z-index: 2; background: var(--ground); padding-bottom: .2rem;
+}
+@media (max-height: 34rem) {
+  @container (max-width: 659.98px) { .ncam .stage { position: static; } }
 }
 .ncam .sights { display: grid; grid-template-columns: 2fr 1fr; gap: 6px; }
 .ncam .window { position: relative; aspect-ratio: 1; overflow: auto; border: 1px solid var(--line); background: #fff; }

@@ -24,9 +24,9 @@ async function readPicture(file, side) {
 
 /** Reads a picture and grows it from its DNA; the first one makes the encoder be loaded. */
 export async function upload(panel, file) {
+  const choice = ++panel.choices;
   if (!(await loadManifold(panel))) return;
   const { size } = panel.manifold.header;
-  const { regime } = panel;
   let image;
   try {
     image = await readPicture(file, size);
@@ -39,7 +39,7 @@ export async function upload(panel, file) {
     panel.encoder ??= loadEncoder(panel);
     await panel.encoder;
     const { letters } = await panel.ask({ type: 'encode', image, side: size });
-    if (regime !== panel.regime) return; // another model grows by now
+    if (choice !== panel.choices) return; // the reader chose something else by now
     choose(panel, { emoji: '', name: 'your picture', letters, picture: URL.createObjectURL(file) });
   } catch (error) {
     panel.encoder = null;

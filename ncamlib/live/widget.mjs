@@ -33,7 +33,8 @@ import { upload } from './upload.mjs';
 /** What the buttons do. */
 const ACTIONS = {
   play(panel) {
-    if (panel.model.get('playing')) play(panel, false);
+    if (panel.waiting) panel.say('Choose an emoji to grow.');
+    else if (panel.model.get('playing')) play(panel, false);
     else if (panel.ended && panel.lasting) liveOn(panel);
     else if (panel.ended) grow(panel);
     else play(panel, true);
@@ -55,7 +56,9 @@ const ACTIONS = {
     panel.set('seed', panel.model.get('seed') + 1);
   },
   breed(panel) {
-    if (panel.partner) ACTIONS.reseed(panel);
+    if (!panel.partner) return;
+    ACTIONS.reseed(panel);
+    if (panel.edited) breed(panel);
   },
   single(panel) {
     panel.aim = '';
@@ -73,13 +76,6 @@ const ACTIONS = {
 
 /** What the inputs do that move no trait. */
 const INPUTS = {
-  mix(panel, input) {
-    if (panel.partner) express(panel);
-    else {
-      input.value = 0;
-      panel.say('Choose the other parent first: press +.');
-    }
-  },
   search(panel, input) {
     search(panel, input.value);
   },
@@ -92,7 +88,13 @@ const INPUTS = {
   regime(panel, input) {
     panel.set('regime', input.value);
   },
-  side: grow,
+  mix(panel, input) {
+    if (panel.partner) panel.set('mix', Number(input.value));
+    else panel.say('Choose the other parent first: press +.');
+  },
+  side(panel, input) {
+    panel.set('side', Number(input.value));
+  },
   channel(panel) {
     panel.stage.refresh();
   },
@@ -119,6 +121,16 @@ const TRAITS = {
     showValues(panel);
     panel.post({ type: 'set', speed });
   },
+  mix(panel, share) {
+    showValues(panel);
+    if (share === panel.mix || !panel.partner) return;
+    panel.mix = share;
+    express(panel);
+  },
+  side(panel) {
+    showValues(panel);
+    grow(panel);
+  },
   seed(panel) {
     if (panel.partner && !panel.edited) breed(panel);
     else express(panel);
@@ -140,7 +152,12 @@ const TRAITS = {
   regime(panel) {
     for (const loaded of ['manifold', 'loading', 'encoder']) panel[loaded] = null;
     showValues(panel);
-    begin(panel, true);
+    if (panel.own) {
+      panel.chosen = null;
+      panel.letters = null;
+      panel.settle();
+      panel.refuse('The DNA of your picture means nothing to another model: give it again, or choose an emoji.');
+    } else begin(panel, true);
   },
   complaint(panel, sentence) {
     if (sentence) panel.refuse(sentence);
@@ -153,6 +170,9 @@ function listen(panel, stage) {
     const { do: action, slot } = event.target.closest('button')?.dataset ?? {};
     if (action) ACTIONS[action](panel);
     if (slot) aimAt(panel, slot);
+  });
+  panel.input('upload').addEventListener('click', ({ target }) => {
+    target.value = ''; // the same file again is news, too
   });
   panel.input('search').addEventListener('keydown', ({ key }) => {
     if (key === 'Enter') chooseFound(panel);
@@ -177,7 +197,7 @@ function listen(panel, stage) {
   panel.hear('done', ({ epoch, left }) => {
     if (epoch === panel.epoch) finish(panel, left);
   });
-  panel.hear('error', ({ text }) => panel.say(`The automaton stopped: ${text}. Reload the page to try again.`));
+  panel.hear('error', ({ text }) => panel.stopped(text));
   listenToPicture(panel);
   listenToAim(panel);
   listenToBrush(panel, express);
@@ -215,11 +235,11 @@ async function begin(panel, playing) {
     return;
   }
   const [chosen, other] = keys.map((key) => lookUp(panel, key));
-  if (chosen) start(panel, chosen, other ?? null, code, playing);
+  if (chosen) start(panel, chosen, other ?? null, code, model.get('mix'), playing);
 }
 
 /** Grows an emoji, its child with another, or the letters of a code. */
-function start(panel, chosen, partner, code, playing) {
+function start(panel, chosen, partner, code, mix, playing) {
   const letters = code ? readCode(code, chosen.letters.length / 4) : [];
   if (letters === null) {
     panel.refuse('The DNA in this link is damaged, so nothing grows from it. Choose an emoji to grow.');
@@ -228,6 +248,7 @@ function start(panel, chosen, partner, code, playing) {
   panel.partner = partner;
   choose(panel, chosen);
   if (letters.some((letter, i) => letter !== panel.bred[i])) useLetters(panel, letters, ' with edited DNA');
+  if (partner && mix) panel.set('mix', mix);
   if (!playing) play(panel, false);
 }
 

@@ -33,7 +33,7 @@ class Shown:
     def listed(self, name: str, folder: str = "") -> dict[str, Any]:
         """What the panel knows of it: its regime, and where its files are; without a folder the kernel has them."""
         there = {"manifold": True, "encoder": self.model.encoder is not None}
-        return {"name": name} | {
+        return {"name": name, "experiment": self.experiment} | {
             part: {"url": folder and f"{folder}{self.experiment}-{part}.bin", "there": is_there}
             for part, is_there in there.items()
         }
@@ -44,7 +44,8 @@ class LiveManifold(anywidget.AnyWidget):
 
     `emoji` (itself or its name), `code` (base64 of the letters, two bits each; empty: the emoji's own),
     `partner` (another emoji: the child of both grows, `seed` decides which genes come from whom), `mutation_rate`,
-    `fire_rate`, `steps_per_second`, `playing`, `seed` and `regime` (which of several models grows, by how it was
+    `fire_rate`, `steps_per_second`, `playing`, `seed`, `mix` (0: the child; above: so far from the first parent to the
+    other), `side` (of the grid, in cells) and `regime` (which of several models grows, by how it was
     trained) are synchronised both ways. `group`, a word of names, says once which groups are offered. Nothing is
     encoded before it is shown or asked for.
     """
@@ -58,6 +59,8 @@ class LiveManifold(anywidget.AnyWidget):
     steps_per_second = traitlets.Float(30.0, min=1.0, max=1000.0).tag(sync=True)
     playing = traitlets.Bool(True).tag(sync=True)
     seed = traitlets.Int(0, min=0, max=2**32 - 1).tag(sync=True)
+    mix = traitlets.Float(0.0, min=0.0, max=1.0).tag(sync=True)
+    side = traitlets.Int(64, min=1, max=256).tag(sync=True)
     steps = traitlets.Int().tag(sync=True)
     seedlings = traitlets.List().tag(sync=True)
     group = traitlets.Unicode().tag(sync=True)
@@ -133,6 +136,8 @@ class LiveManifold(anywidget.AnyWidget):
             "steps_per_second",
             "playing",
             "seed",
+            "mix",
+            "side",
             "regime",
         )
         properties = {name: getattr(self, name) for name in (*names, "steps", "group")}

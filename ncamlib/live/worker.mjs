@@ -142,11 +142,13 @@ const handlers = {
   },
   letters({ letters, rule }) {
     useWeights(predict(life.decoder, decodeGenes(life.decoder, letters)), rule);
+    return {};
   },
   mix({ one, two, share, rule }) {
     const [a, b] = [one, two].map((letters) => decodeGenes(life.decoder, letters));
     const between = a.map((value, i) => (1 - share) * value + share * b[i]);
     useWeights(predict(life.decoder, between), rule);
+    return {};
   },
   set(values) {
     for (const name of ['fireRate', 'speed', 'epoch']) if (name in values) pace[name] = values[name];
@@ -185,11 +187,10 @@ const handlers = {
 globalThis.onmessage = ({ data }) => {
   try {
     const answer = handlers[data.type](data);
-    if (answer) postMessage({ type: 'answer', of: data.type, ...answer });
+    if (answer) postMessage({ type: 'answer', id: data.id, ...answer });
   } catch (error) {
     const text = String(error.message ?? error);
-    if (['manifold', 'encoder', 'encode'].includes(data.type))
-      postMessage({ type: 'answer', of: data.type, error: text });
+    if (data.id) postMessage({ type: 'answer', id: data.id, error: text });
     else postMessage({ type: 'error', text });
   }
 };

@@ -113,7 +113,7 @@ def _error(model: NCAM, images: Images, treat: Callable[[Tensor, torch.Generator
     for part in images.pixels.to(model.device).split(BATCH):
         weights = model.decode(treat(model.encode(part), generator))
         grown = model.grow(weights, model.config.steps, model.draw_fire(len(part), None, generator))
-        total += (model.nca.visible(grown) - part).double().square().mean((1, 2, 3)).sum().item()
+        total += (model.nca.visible(grown) - part).cpu().double().square().mean((1, 2, 3)).sum().item()
     return total / len(images)
 
 
@@ -156,8 +156,8 @@ def noise(model: NCAM, images: Images) -> float:
         code = model.encode(part)
         value = model.code.decode(code)
         mutated = model.code.decode(mutate(code, model.draw_mutation(len(part), TEST_MUTATION, generator)))
-        change += (mutated - value).double().square().sum().item()
-        size += value.double().square().sum().item()
+        change += (mutated - value).cpu().double().square().sum().item()
+        size += value.cpu().double().square().sum().item()
     return math.sqrt(change / size)
 
 

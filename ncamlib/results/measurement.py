@@ -78,6 +78,8 @@ def measure(
     images.require(model.config.image_channels, model.config.image_size, "the model")
     if not 0 <= mutation_rate <= 1:
         raise NcamError(f"the mutation rate is {mutation_rate}: it must be between 0 and 1")
+    if seeds < 1:
+        raise NcamError(f"seeds is {seeds}: average over at least one draw")
     fire_rate = model.config.fire_rate if fire_rate is None else fire_rate
     if not 0 < fire_rate <= 1:
         raise NcamError(f"the fire rate is {fire_rate}: it must be above 0 and at most 1")
@@ -105,8 +107,8 @@ def felt_far_away(model: Growing, pixels: Tensor) -> float:
     (y, x), near, far = NUDGED, 0.0, 0.0
     for part in pixels.to(model.device).split(32):
         weights = model.weights(part, model.draw_mutation(len(part), TEST_MUTATION, generator))
-        state = model.grow(weights, model.config.steps, model.draw_fire(len(part), None, generator)).double()
-        exact, leak = Weights(*(w.double() for w in weights)), model.nca.leak().double()
+        state = model.grow(weights, model.config.steps, model.draw_fire(len(part), None, generator)).cpu().double()
+        exact, leak = Weights(*(w.cpu().double() for w in weights)), model.nca.leak().cpu().double()
         nudge = torch.zeros_like(state)
         nudge[:, :, y, x] = NUDGE * state.square().mean((1, 2, 3)).sqrt()[:, None]
         nudged, other = (

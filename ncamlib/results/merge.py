@@ -62,8 +62,9 @@ def merge(folders: Sequence[Path], table: bool = False, report: Report = print, 
 
 def _header(row: Result, folder: Path) -> dict[str, Any]:
     """The header of the run's deployable checkpoint; NcamError if there is none, or it cannot be shipped."""
-    if not (folder / SHIPPED_FILE).exists():
-        raise NcamError(f"{folder} has no {SHIPPED_FILE}: run ncam reproduce again")
+    for file in (SHIPPED_FILE, LOSS_FILE, SHEET_FILE):
+        if not (folder / file).exists():
+            raise NcamError(f"{folder} has no {file}: run ncam reproduce again")
     _, header = checkpoint.load_model(folder / SHIPPED_FILE)
     name = header["experiment"]["name"]
     if name != row.experiment or set(name) & set("/\\\0") or name.startswith("."):
@@ -83,7 +84,7 @@ def _changes(
     if (header["step"], header["data_digest"]) != (row.train_steps, row.data_digest):
         report(f"{row.experiment}: {folder} was trained further after it was measured: run ncam reproduce again")
         return {}
-    if known and known.data_digest != row.data_digest:
+    if any(one and one.data_digest != row.data_digest for one in (known, alike)):
         report(f"{row.experiment}: {folder} was trained on other images than the recorded result: left out")
         return {}
     if table:

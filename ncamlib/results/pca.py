@@ -41,8 +41,9 @@ class LinearCode:
         kept = max(1, min(components, len(images) - 1, flat.shape[1]))
         if len(images) <= flat.shape[1]:  # the smaller of the two matrices that share their eigenvalues
             values, vectors = torch.linalg.eigh((centred @ centred.T).double())
-            values, vectors = values[-kept:], vectors[:, -kept:]
-            self.axes = (vectors / values.clamp_min(1e-12).sqrt()).float().T @ centred  # (K, C * H * W), orthonormal
+            there = values > 1e-6 * values[-1]  # copies of an image add no direction
+            values, vectors = values[there][-kept:], vectors[:, there][:, -kept:]
+            self.axes = (vectors / values.sqrt()).float().T @ centred  # (K, C * H * W), orthonormal
         else:
             self.axes = torch.linalg.eigh((centred.T @ centred).double())[1][:, -kept:].float().T
 

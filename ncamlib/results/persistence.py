@@ -77,7 +77,7 @@ def _live(
         return model.grow(weights, periods * steps, model.draw_fire(batch, None, generator), state=state)
 
     def error(state: Tensor, other: Tensor) -> Tensor:
-        return (model.nca.visible(state) - other).double().square().mean((1, 2, 3))
+        return (model.nca.visible(state) - other).cpu().double().square().mean((1, 2, 3))
 
     grown = grow(None, 1)
     twin = grow(grown, 1)

@@ -16,6 +16,7 @@ from ncamlib.project import Records, commit
 from ncamlib.results.measurement import measure
 from ncamlib.results.studies import EARLIER_RECIPE
 from ncamlib.training.loop import train
+from ncamlib.training.processes import Stopped
 from ncamlib.training.run import MODEL_FILE
 
 CPU = torch.device("cpu")
@@ -44,6 +45,8 @@ def run(base: Experiment, images: Images, minutes: dict[str, float], report: Cal
     for recipe, budget in minutes.items():
         with tempfile.TemporaryDirectory() as folder:
             trained = train(recipes[recipe], images, Path(folder), CPU, 60 * budget, quiet=True)
+            if trained.stopped:
+                raise Stopped(trained.stopped, f"the {recipe} recipe was stopped: nothing is recorded of it")
             model, _ = load_model(Path(folder) / MODEL_FILE)
         error, today = measure(model, images).mse, datetime.date.today().isoformat()
         spent = round(trained.seconds / 60, 2)

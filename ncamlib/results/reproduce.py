@@ -24,7 +24,7 @@ from ncamlib.project import write_atomically
 from ncamlib.results.measurement import Result, measure_all, reconstruct
 from ncamlib.results.store import RECORDS
 from ncamlib.training.loop import train
-from ncamlib.training.processes import InUse, Stopped, holder
+from ncamlib.training.processes import InUse, Stopped, holder, only_one
 from ncamlib.training.run import MODEL_FILE, TRAINING_FILE
 
 RESULT_FILE, LOSS_FILE, SHEET_FILE = "result.json", "loss.csv", "reconstructions.png"  # of a run, in its folder
@@ -80,7 +80,7 @@ class Task:
         pid, about = holder(self.folder), self.header()
         if pid is not None:
             raise InUse(f"process {pid} is training in {self.folder}")
-        if self.warm_start and about and len(about["parts"]) < 2:
+        if self.warm_start and about and about["step"] == about["own_steps"]:
             raise NcamError(f"{self.folder} holds a run that was trained from scratch: train further in another --out")
 
     @property
@@ -121,7 +121,7 @@ def read_result(folder: Path) -> Result:
     """The result that was measured in a folder; NcamError for a damaged one."""
     try:
         return RECORDS.row_of(json.loads((folder / RESULT_FILE).read_text(encoding="utf-8")))
-    except ValueError as error:
+    except (ValueError, KeyError, TypeError, AttributeError, NcamError) as error:
         raise NcamError(
             f"{folder / RESULT_FILE} is damaged ({error}): remove it and run ncam reproduce again"
         ) from error
@@ -185,7 +185,8 @@ def _work(task: Task, device: torch.device, load: Callable[[Experiment], Images]
     run = train(task.experiment, images, task.folder, device, task.seconds, warm_start=task.warm_start)
     if run.stopped:
         raise Stopped(run.stopped, "stopped; run the same command to continue")
-    return measure_run(task.folder, images, device)
+    with only_one(task.folder):
+        return measure_run(task.folder, images, device)
 
 
 def measure_run(folder: Path, images: Images, device: torch.device) -> Result:

@@ -19,7 +19,6 @@ import torch
 
 from ncamlib.config import to_dict
 from ncamlib.data.images import Images
-from ncamlib.errors import NcamError
 from ncamlib.model import checkpoint
 from ncamlib.model.base import Model
 from ncamlib.model.manifold import Growing
@@ -27,7 +26,7 @@ from ncamlib.project import Records, write_atomically
 from ncamlib.results import studies
 from ncamlib.results.measurement import felt_far_away, measure
 from ncamlib.training.loop import Diverged, train
-from ncamlib.training.processes import InUse
+from ncamlib.training.processes import InUse, Stopped
 from ncamlib.training.run import MODEL_FILE, Run
 
 LEAK_EVERY = 25  # optimiser steps
@@ -162,9 +161,8 @@ def run(
         leaks = Leaks(folder / "leaks.json")
         try:
             trained = train(trial, images, folder, device, seconds, leaks.watch, quiet=True)
-            done = trained.seconds / budget if seconds else trained.step / trial.train.steps
-            if done < 0.98:
-                raise NcamError(f"the trial '{label}' was stopped: run the same command to continue")
+            if trained.stopped:
+                raise Stopped(trained.stopped, f"the trial '{label}' was stopped: run the same command to continue")
             leaks.add(trained.step, trained.model)
             model, header = checkpoint.load_model(folder / MODEL_FILE, device)
             errors = _measured(model, images)

@@ -38,7 +38,7 @@ AVERAGE_EVERY = 8  # optimiser steps: averaging costs as much memory traffic as 
 class Budget:
     """The time or the optimiser steps that a training may take, and how much of it is used.
 
-    The time to prepare the model counts towards a time limit, up to half of it.
+    The time to prepare the model counts towards a time limit, up to half of what is left of it.
     """
 
     experiment: Experiment
@@ -54,8 +54,9 @@ class Budget:
 
     @property
     def training(self) -> float:
-        """Seconds that a time limit leaves for the steps."""
-        return max(self.seconds - self.preparing, self.seconds / 2)
+        """Seconds that a time limit leaves for the steps, those of earlier calls included."""
+        left = max(self.seconds - self.spent, 0)
+        return self.spent + max(left - self.preparing, left / 2)
 
     def progress(self, step: int) -> float:
         """The share of the training that is done at this optimiser step."""
@@ -153,8 +154,13 @@ def train_step(feed: Feed, progress: float) -> float:
     loss = (pool_loss if settings.pool else seed_loss)(feed, schedule.stage(run.experiment, progress), rate)
     run.optimiser.zero_grad()
     loss.backward()
-    norm = nn.utils.get_total_norm([p.grad for p in run.model.parameters() if p.grad is not None])
-    run.optimiser.grad_scale = (norm / settings.clip).clamp_min(1)  # the optimiser's own pass divides by it
+    gradients = [p.grad for p in run.model.parameters() if p.grad is not None]
+    norm = nn.utils.get_total_norm(gradients)
+    scale = (norm / settings.clip).clamp_min(1)
+    if run.model.device.type in ("cpu", "cuda"):
+        run.optimiser.grad_scale = scale  # the optimiser's own pass divides by it
+    else:  # that of other devices may ignore it
+        torch._foreach_div_(gradients, scale)
     value = ranks.mean(loss.detach())
     if not (value < EXPLODED and norm.item() < EXPLODED):  # also catches NaN
         raise Diverged(run, f"loss {value:.3g}, gradient norm {norm.item():.3g}")

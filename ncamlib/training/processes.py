@@ -16,6 +16,7 @@ from ncamlib.errors import NcamError
 from ncamlib.project import Busy, locked
 
 HOLDER = ".holder"  # names the process that has locked the folder
+PATIENCE = 0.5  # seconds, in which others look whether a folder is free
 STOPS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
 
@@ -139,6 +140,8 @@ def stop_requests() -> Iterator[StopRequests]:
         asked.append(number)
 
     for number in STOPS:
+        if signal.getsignal(number) is signal.SIG_IGN:  # nohup, or a job in the background: it goes on
+            continue
         with contextlib.suppress(ValueError):  # outside the main thread there are no handlers
             handlers[number] = signal.signal(number, ask)
     try:
@@ -155,7 +158,7 @@ def only_one(folder: Path) -> Iterator[None]:
     with contextlib.ExitStack() as stack:
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            stack.enter_context(locked(folder))
+            stack.enter_context(locked(folder, PATIENCE))
             note.write_text(str(os.getpid()))
         except Busy as error:
             raise InUse(

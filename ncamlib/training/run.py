@@ -46,7 +46,7 @@ class Diverged(NcamError):
 @functools.lru_cache(maxsize=4)
 def _order(images: int, seed: int, epoch: int) -> Tensor:
     """The order in which an epoch shows the images: (N,) int64."""
-    return torch.randperm(images, generator=torch.Generator().manual_seed(seed * 1_000_003 + epoch))
+    return torch.randperm(images, generator=torch.Generator().manual_seed((seed * 1_000_003 + epoch) % 2**63))
 
 
 @dataclass
@@ -65,7 +65,9 @@ class Run:
     seen: int = 0  # images drawn so far
     seconds: float = 0.0  # spent training, over all resumptions
     losses: list[float] = field(default_factory=list)  # one per step
-    earlier: list[dict[str, Any]] = field(default_factory=list)  # the trainings that it started from
+    here: dict[str, Any] = field(default_factory=dict)  # what trains: torch, device, backend, commit
+    earlier: list[dict[str, Any]] = field(default_factory=list)  # the trainings that it started from, or is part of
+    begun: tuple[int, float] = (0, 0.0)  # its step and seconds when the present part began
     saved: float = field(default_factory=time.monotonic)  # when it was last saved
     stopped: int | None = None  # the signal that asked it to stop
 
@@ -76,11 +78,9 @@ class Run:
 
     def header(self) -> dict[str, Any]:
         """The run's provenance, as it is written into checkpoints and results."""
-        device = self.model.device
-        state = torch.empty(1, self.model.config.channels, 3, 3, device=device)
-        here = {"device": device_name(device), "backend": select_backend(state), "commit": commit()}
-        now = {"step": self.step, "minutes": self.seconds / 60, "torch": torch.__version__, **here}
-        parts = [*self.earlier, {**now, "minutes": round(now["minutes"], 2)}]
+        step, seconds = self.begun
+        now = {"step": self.step - step, "minutes": round((self.seconds - seconds) / 60, 2), **self.here}
+        parts = [*self.earlier, now] if now["step"] or not self.earlier else self.earlier
         return {
             "experiment": to_dict(self.experiment),
             "images": self.images.name,
@@ -109,7 +109,7 @@ class Run:
 
     def save(self, folder: Path) -> None:
         """Write the training checkpoint and the half-precision model. If weights are not finite, raises Diverged and
-        writes nothing.
+        writes nothing. The model comes first: if the rest is cut off, the same command trains the end again.
         """
         if not all(parameter.isfinite().all() for parameter in self.model.parameters()):
             raise Diverged(self)
@@ -126,8 +126,8 @@ class Run:
         tensors["generator"] = self.generator.get_state()
         tensors["losses"] = torch.tensor(self.losses, dtype=torch.float64)
         header = {**self.header(), "seconds": self.seconds, "own_steps": self.step, "seen": self.seen}
-        checkpoint.write(folder / TRAINING_FILE, tensors, {"kind": "training", **header})
         checkpoint.save_model(folder / MODEL_FILE, self.average or self.model, self.header())
+        checkpoint.write(folder / TRAINING_FILE, tensors, {"kind": "training", **header, "begun": self.begun})
         self.saved = time.monotonic()
 
     def resume(self, path: Path, tensors: dict[str, Tensor], header: dict[str, Any]) -> list[str]:
@@ -176,7 +176,11 @@ class Run:
             self.generator.set_state(generator)
         except (RuntimeError, TypeError) as error:
             raise NcamError(f"{path} comes from another kind of device: remove it to start afresh") from error
-        self.earlier = header["parts"][:-1]
+        *self.earlier, last = header["parts"]
+        self.begun = tuple(header.get("begun", (0, 0.0)))
+        if any(last.get(key) != value for key, value in self.here.items()):  # another machine or commit goes on
+            self.earlier.append(last)
+            self.begun = self.step, self.seconds
         now = json.loads(json.dumps(to_dict(self.experiment.train)))
         return [f"{name} {before.get(name)} -> {now[name]}" for name in now if now[name] != before.get(name)]
 
@@ -223,7 +227,10 @@ def prepare(experiment: Experiment, images: Images, device: torch.device) -> Run
     generator = torch.Generator(device).manual_seed(settings.seed)
     optimiser, average = learners(model, settings)
     draws = Draws.empty(len(images), device) if settings.by_error else None
-    return Run(experiment, images, model, optimiser, generator, average, draws=draws)
+    state = torch.empty(1, experiment.model.channels, 3, 3, device=device)
+    here = {"torch": torch.__version__, "device": device_name(device), "backend": select_backend(state)}
+    here["commit"] = commit()  # now: what is committed while it trains does not change what trains
+    return Run(experiment, images, model, optimiser, generator, average, draws=draws, here=here)
 
 
 def in_order(model: Model) -> list[tuple[str, torch.nn.Parameter]]:

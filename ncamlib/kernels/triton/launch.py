@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from ncamlib.config import NORMS
-from ncamlib.errors import NcamError, choice
+from ncamlib.errors import choice
 from ncamlib.kernels.fire import GOLDEN, WORD, Fire
 from ncamlib.kernels.padding import CHANNELS, obstacle, pad
 from ncamlib.kernels.reference import Weights, keeps_cone, support
@@ -25,8 +25,10 @@ DOTS = ("ieee", "tf32x3", "tf32", "bf16")
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 
 
-def unsupported(state: Tensor, steps: int) -> str | None:
+def unsupported(state: Tensor, steps: int, hidden: int) -> str | None:
     """Why this rollout cannot run here, or None if it can."""
+    if hidden > MAX_HIDDEN:
+        return f"{hidden} hidden units are more than {MAX_HIDDEN}"
     if state.device.type != "cuda" and not INTERPRETED:
         return f"the state is on {state.device}"
     return obstacle(state, steps)
@@ -285,8 +287,6 @@ def rollout(
     """
     dot = choice("NCAM_DOT", os.environ.get("NCAM_DOT", "ieee" if INTERPRETED else "tf32"), DOTS)
     channels, hidden = state.shape[1], weights.w1.shape[1]
-    if hidden > MAX_HIDDEN:
-        raise NcamError(f"the triton backend takes at most {MAX_HIDDEN} hidden units, not {hidden}: use reference")
     wide = next(c for c in CHANNELS if c >= channels)
     state, (w1, b1, w2, b2) = pad(state, weights, wide, max(16, _power_of_two(hidden)))
     # Autograd is off inside Function.forward: whether to keep the states is decided here.
