@@ -1,0 +1,244 @@
+"""What the reader chooses is what grows: links restore all of it, nothing late takes its place, and it is in reach."""
+
+import io
+
+import pytest
+from PIL import Image, ImageDraw
+from reader import BUILT, Reader, browser, difference, needs_page  # noqa: F401 -- fixtures
+
+pytestmark = needs_page
+PAGE = (BUILT / "book" / "live.html").as_uri()
+CONTROLS = """() => [...document.querySelectorAll('.ncam .panel :is(button, input, select, summary)')]
+  .filter((e) => e.checkVisibility() && !e.closest('details:not([open]) > :not(summary)'))"""
+COVERED = f"""() => ({CONTROLS})().filter((e) => !['center', 'end'].some((block) => {{
+  e.scrollIntoView({{ block, behavior: 'instant' }});
+  const box = e.getBoundingClientRect();
+  const top = document.elementFromPoint(box.x + box.width / 2, box.y + box.height / 2);
+  return e.contains(top) || e.closest('label')?.contains(top);
+}})).map((e) => e.outerHTML.slice(0, 60))"""
+SPY = """() => {
+  const send = Worker.prototype.postMessage;
+  window.sent = [];
+  Worker.prototype.postMessage = function (message, ...rest) {
+    window.sent.push(message.type);
+    return send.call(this, message, ...rest);
+  };
+}"""
+
+
+@pytest.fixture
+def opened(browser):  # noqa: F811
+    readers = []
+
+    def at(link="", **options):
+        readers.append(Reader(browser, PAGE + link, **options))
+        readers[-1].page.wait_for_selector(".ncam .seedlings button")
+        return readers[-1]
+
+    yield at
+    for reader in readers:
+        assert not reader.errors
+        reader.close()
+
+
+def link_of(reader):
+    """The link that Share shows, from the hash on."""
+    reader.page.click(".ncam [data-do=link]")
+    text = reader.page.input_value(".ncam dialog textarea")
+    reader.page.keyboard.press("Escape")
+    return "#" + text.split("#")[1]
+
+
+def tap(reader, place):
+    reader.page.click(f".ncam .seedlings button >> nth={place}")
+
+
+def cross(reader, place):
+    reader.page.click(".ncam [data-slot=second]")
+    return reader.regrow(lambda: tap(reader, place))
+
+
+def picture(colour):
+    drawn = Image.new("RGBA", (64, 64))
+    ImageDraw.Draw(drawn).ellipse((8, 8, 56, 56), fill=colour)
+    buffer = io.BytesIO()
+    drawn.save(buffer, "PNG")
+    return {"name": f"{colour}.png", "mimeType": "image/png", "buffer": buffer.getvalue()}
+
+
+def upload(reader, *colours):
+    reader.page.evaluate("document.querySelector('.ncam .more').open = true")
+    for colour in colours:
+        reader.page.set_input_files(".ncam [name=upload]", picture(colour))
+
+
+@pytest.mark.parametrize("size", [(640, 360), (667, 375), (320, 256), (640, 600), (844, 390), (390, 800), (1280, 900)])
+def test_no_control_stays_covered(opened, size):
+    """Below the picture, which stays in sight while they scroll; also at 400 percent."""
+    reader = opened(viewport={"width": size[0], "height": size[1]})
+    assert len(reader.page.evaluate(f"({CONTROLS})().map((e) => e.tagName)")) > 10
+    assert reader.page.evaluate(COVERED) == []
+
+
+def test_a_link_is_passed_on_whole(opened):
+    reader = opened("#emoji=💯&fire=0.5&side=48&seed=3&mutation=0.25")
+    reader.grown()
+    assert reader.page.input_value(".ncam [name=side]") == "48"
+    link = link_of(reader)
+    assert all(part in link for part in ("fire=0.5", "side=48", "seed=3", "mutation=0.25"))
+    assert difference(opened(link).grown(), reader.picture()) == 0
+
+
+@pytest.mark.parametrize(("link", "said"), [("#side=0", "side=0 (it must be a whole number"), ("#mix=2", "mix=2")])
+def test_a_number_out_of_bounds_is_said(opened, link, said):
+    reader = opened(link)
+    reader.says("This link cannot be followed")
+    assert said in reader.status()
+
+
+def test_between_the_parents_is_shared_and_ends_with_the_next_choice(opened):
+    reader = opened()
+    reader.grown()
+    child = cross(reader, 2)
+    between = reader.regrow(lambda: reader.slide("mix", 0.7))
+    assert difference(between, child) > 1
+    assert difference(opened(link_of(reader)).grown(), between) == 0
+    reader.page.focus(".ncam .dna")
+    edited = reader.regrow(lambda: reader.page.keyboard.press(" "))  # the letters are the child's
+    assert reader.trait("mix") == 0
+    assert difference(edited, between) > 1
+    reader.regrow(lambda: reader.slide("mix", 0.7))
+    reader.regrow(lambda: reader.press("single"))
+    assert reader.page.input_value(".ncam [name=mix]") == "0"
+    assert difference(cross(reader, 2), child) == 0
+
+
+def test_another_child_is_another_also_of_edited_dna(opened):
+    reader = opened()
+    reader.grown()
+    cross(reader, 2)
+    reader.page.focus(".ncam .dna")
+    reader.regrow(lambda: reader.page.keyboard.press(" "))
+    code = reader.trait("code")
+    reader.regrow(lambda: reader.press("breed"))
+    assert reader.trait("code") != code
+
+
+def test_a_slider_that_moves_fast_leaves_no_queue(opened):
+    reader = opened()
+    reader.grown()
+    reader.regrow(lambda: reader.slide("mutation", 0.3))  # all is loaded
+    reader.page.evaluate(SPY)
+    sweep = """() => {
+      const slider = document.querySelector('.ncam [name=mutation]');
+      for (let i = 1; i <= 60; i++) {
+        slider.value = i / 60;
+        slider.dispatchEvent(new Event('input', { bubbles: true }));
+      }
+    }"""
+    swept = reader.regrow(lambda: reader.page.evaluate(sweep))
+    reader.page.wait_for_timeout(500)
+    assert (
+        reader.page.evaluate("window.sent.filter((type) => type === 'letters').length") == 2
+    )  # the first and the last
+    assert difference(reader.regrow(lambda: reader.press("restart")), swept) == 0
+    assert difference(opened(link_of(reader)).grown(), swept) == 0
+
+
+def test_a_picture_of_ones_own_is_shared_by_its_dna(opened):
+    reader = opened()
+    first = reader.grown()
+    upload(reader, "red")
+    reader.says("your picture")
+    own = reader.grown()
+    assert difference(own, first) > 3
+    link = link_of(reader)
+    assert "code=" in link
+    assert difference(opened(link).grown(), own) == 0
+
+
+def test_the_last_choice_grows_whatever_is_still_read(opened):
+    reader = opened()
+    reader.grown()
+    upload(reader, "red")
+    reader.says("Your picture is grown")
+    red = reader.picture()
+    reader.page.evaluate("document.querySelector('.ncam').dataset.state = ''")
+    upload(reader, "green", "red")
+    reader.says("Your picture is grown")
+    reader.page.wait_for_timeout(1500)
+    assert difference(reader.grown(), red) == 0
+    upload(reader, "green")
+    tap(reader, 2)
+    reader.page.wait_for_timeout(3000)
+    assert reader.trait("emoji") != ""
+    assert "your picture" not in reader.status().lower()
+
+
+def test_the_complaint_of_a_link_ends_with_the_next_choice(opened):
+    reader = opened("#mutation=7")
+    reader.says("This link cannot be followed")
+    reader.regrow(lambda: tap(reader, 1))
+    assert reader.trait("complaint") == ""
+
+
+def test_nothing_to_change_is_said(opened):
+    """After a link that names no emoji of this model."""
+    reader = opened("#emoji=zzz")
+    reader.says("is none of the emoji")
+    reader.press("play")
+    assert not reader.trait("playing")
+    reader.press("clean")
+    reader.says("Choose an emoji first.")
+    reader.page.click(".ncam .groups button >> nth=0")
+    reader.says("Choose an emoji first.")
+    reader.page.click(".ncam [data-slot=second]")
+    reader.regrow(lambda: tap(reader, 1))
+    assert reader.trait("emoji") != "zzz"
+    assert reader.trait("partner") == ""
+
+
+def test_what_a_search_finds_is_reached_by_tab(opened):
+    reader = opened()
+    reader.page.click(".ncam .everything summary")
+    reader.page.fill(".ncam [name=search]", "sos")  # maybe before all emoji are there
+    reader.page.wait_for_selector(".ncam .all button:visible", timeout=30_000)
+    reader.page.wait_for_function("document.querySelectorAll('.ncam .all button:not([hidden])').length === 1")
+    reader.page.focus(".ncam [name=search]")
+    reader.page.keyboard.press("Tab")
+    assert reader.page.evaluate("document.activeElement.title") == "SOS button"
+    reader.page.fill(".ncam [name=search]", "")
+    assert reader.page.locator(".ncam .all button[tabindex='0']").count() == 1
+
+
+def test_a_stroke_that_was_cancelled_paints_no_more(opened):
+    reader = opened()
+    reader.grown()
+    point = """([type, x, buttons]) => {
+      const dna = document.querySelector('.ncam .dna');
+      const box = dna.getBoundingClientRect();
+      const at = { clientX: box.x + x * box.width, clientY: box.y + box.height / 2 };
+      const about = { pointerId: 1, pointerType: 'pen', buttons, bubbles: true };
+      dna.setPointerCapture = () => {};
+      dna.dispatchEvent(new PointerEvent(type, { ...at, ...about }));
+    }"""
+    for event in (["pointerdown", 0.2, 1], ["pointercancel", 0.2, 0]):
+        reader.page.evaluate(point, event)
+    code = reader.trait("code")
+    reader.page.evaluate(point, ["pointermove", 0.8, 0])
+    assert reader.trait("code") == code
+
+
+def test_a_notebook_is_given_a_line_of_python(opened):
+    """It follows no links."""
+    reader = opened()
+    reader.grown()
+    cross(reader, 2)
+    reader.page.evaluate("document.querySelector('[data-ncam-live]').ncam.initial = undefined")
+    reader.page.click(".ncam [data-do=link]")
+    line = reader.page.input_value(".ncam dialog textarea")
+    given = {}
+    eval(line, {"LiveManifold": lambda name, **traits: given.update(traits, experiment=name)})
+    assert given["experiment"] == "chars-dna-syn"
+    assert (given["emoji"], given["partner"]) == (reader.trait("emoji"), reader.trait("partner"))
+    assert not reader.page.is_visible(".ncam .qr")
