@@ -42,14 +42,11 @@ def bench(
     """Time the rollout against the alternatives, and a training step."""
     from ncamlib.bench import rollout as benchmark
     from ncamlib.bench import training
-    from ncamlib.results import quality
 
     if recipes:
         if quick or rounds or as_json or device != "auto" or len(threads or []) > 1:
             raise NcamError("--recipes trains on the CPU, and takes one --threads at most: leave other options out")
-        if threads:
-            benchmark.use_threads(threads[0])
-        quality.run(experiment(TIMED), data.load("full", 64), minutes_of(recipes), typer.echo)
+        time_recipes(recipes, threads)
         return
     torch_device, rows, rounds = pick_device(device), [], rounds or (3 if quick else 5)
     head = {
@@ -74,6 +71,16 @@ def bench(
         return
     show(rows)
     show_training(ratios, shares)
+
+
+def time_recipes(minutes: str, threads: list[int] | None) -> None:
+    """Train by both recipes, each for its minutes."""
+    from ncamlib.bench import rollout as benchmark
+    from ncamlib.results import quality
+
+    if threads:
+        benchmark.use_threads(threads[0])
+    quality.run(experiment(TIMED), data.load("full", 64), minutes_of(minutes), typer.echo)
 
 
 def minutes_of(text: str) -> dict[str, float]:

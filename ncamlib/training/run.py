@@ -176,13 +176,17 @@ class Run:
             self.generator.set_state(generator)
         except (RuntimeError, TypeError) as error:
             raise NcamError(f"{path} comes from another kind of device: remove it to start afresh") from error
-        *self.earlier, last = header["parts"]
-        self.begun = tuple(header.get("begun", (0, 0.0)))
-        if any(last.get(key) != value for key, value in self.here.items()):  # another machine or commit goes on
-            self.earlier.append(last)
-            self.begun = self.step, self.seconds
+        self._go_on(header)
         now = json.loads(json.dumps(to_dict(self.experiment.train)))
         return [f"{name} {before.get(name)} -> {now[name]}" for name in now if now[name] != before.get(name)]
+
+    def _go_on(self, header: dict[str, Any]) -> None:
+        """Go on with the part of the training that a checkpoint ends with; on another machine or commit, begin one."""
+        *self.earlier, last = header["parts"]
+        self.begun = tuple(header.get("begun", (0, 0.0)))
+        if any(last.get(key) != value for key, value in self.here.items()):
+            self.earlier.append(last)
+            self.begun = self.step, self.seconds
 
     def fix_codes(self, codes: Codebook) -> None:
         """Put fixed embeddings of the images in the place of the encoder."""
