@@ -175,6 +175,46 @@ def test_the_last_choice_grows_whatever_is_still_read(opened):
     assert "your picture" not in reader.status().lower()
 
 
+def test_a_picture_of_ones_own_ends_with_its_model(opened):
+    """Its DNA means nothing to another; a link to something else is followed."""
+    reader = opened()
+    reader.grown()
+    upload(reader, "red")
+    reader.says("Your picture is grown")
+    cross(reader, 2)
+    reader.regrow(lambda: reader.slide("mix", 0.5))
+    reader.page.click(".ncam [data-do=link]")
+    reader.says("A mix with your own picture cannot be shared")
+    reader.set("regime", "regenerating")
+    reader.says("means nothing to another model")
+    assert (reader.trait("partner"), reader.trait("code"), reader.trait("playing")) == ("", "", False)
+    reader.regrow(lambda: tap(reader, 1))
+    assert "crossed" not in reader.status()
+
+
+def test_a_link_is_followed_from_a_picture_of_ones_own(opened):
+    reader = opened()
+    reader.grown()
+    upload(reader, "red")
+    reader.says("Your picture is grown")
+    go = "hash => { location.hash = hash; }"
+    reader.regrow(lambda: reader.page.evaluate(go, "emoji=💯&regime=regenerating"))
+    assert reader.trait("emoji") == "💯"
+    reader.regrow(lambda: reader.page.evaluate(go, "emoji=💯&partner=🆗&mix=0.7&seed=4"))
+    assert (reader.trait("mix"), reader.page.input_value(".ncam [name=mix]")) == (0.7, "0.7")
+
+
+def test_what_is_paused_while_the_newest_letters_wait_stays_so(opened):
+    reader = opened()
+    reader.grown()
+    reader.regrow(lambda: reader.slide("mutation", 0.3))
+    for rate in (0.4, 0.5, 0.6):
+        reader.slide("mutation", rate)
+    reader.page.evaluate("document.querySelector('.ncam [data-do=play]').click()")
+    reader.page.wait_for_timeout(1000)
+    assert not reader.trait("playing")
+
+
 def test_the_complaint_of_a_link_ends_with_the_next_choice(opened):
     reader = opened("#mutation=7")
     reader.says("This link cannot be followed")

@@ -240,6 +240,21 @@ def test_each_part_of_a_training_keeps_its_machine_and_commit(tmp_path, images, 
     assert checkpoint.read_header(tmp_path / "one" / TRAINING_FILE, "training")["parts"] == about["parts"]
 
 
+def test_a_warm_start_that_is_killed_at_once_keeps_what_came_before(tmp_path, images):
+    train(tiny(3), images, tmp_path / "first", CPU, quiet=True)
+    model, further = tmp_path / "first" / MODEL_FILE, tmp_path / "further"
+    before = checkpoint.read_header(model, "model")["parts"]
+
+    def killed(run):
+        raise StopHere
+
+    with pytest.raises(StopHere):
+        train(tiny(2), images, further, CPU, quiet=True, warm_start=model, after_step=killed)
+    about = train(tiny(2), images, further, CPU, quiet=True, warm_start=model).header()
+    assert about["parts"][:-1] == before
+    assert [part["step"] for part in about["parts"]] == [3, 2]
+
+
 def test_what_a_killed_process_left_half_written_is_swept(tmp_path):
     stray, other = tmp_path / ".model.safetensors.999999.part", tmp_path / f".model.safetensors.{os.getppid()}.part"
     for file in (stray, other):

@@ -71,7 +71,7 @@ def evaluate(
         measured = measure(model, images, mutation_rate, fire_rate, steps, seeds)
     shown = {name: getattr(measured, name) for name in ("mse", "mse_rgb_white", "psnr", "images")}
     shown |= {name: getattr(measured, name) for name in ("mutation_rate", "fire_rate", "steps", "seeds")}
-    backend = select_backend(torch.empty(1, 16, 3, 3, device=model.device))
+    backend = select_backend(torch.empty(1, 16, 3, 3, device=model.device), hidden=model.config.hidden)
     shown = {"experiment": header["experiment"]["name"], **shown, "device": device_name(model.device)}
     shown |= {"backend": backend, "checkpoint": str(file)}
     if as_json:

@@ -1,5 +1,6 @@
 """`ncam grow`: an emoji or a picture, from one pixel."""
 
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -8,9 +9,13 @@ import typer
 
 from ncamlib import data
 from ncamlib.cli.options import MOST_GRID, MOST_STEPS, Backend, FireRate, MutationRate, Seed, between, choose_backend
+from ncamlib.data.images import evenly
 from ncamlib.data.pictures import PICTURES, STRIP
+from ncamlib.kernels import Fire, Weights
 from ncamlib.model import checkpoint
+from ncamlib.model.automaton import seed as seed_state
 from ncamlib.model.build import growing
+from ncamlib.model.manifold import Growing
 from ncamlib.results import TEST_MUTATION
 
 
@@ -49,12 +54,22 @@ def grow(
     with torch.no_grad():
         weights = model.weights(image[None], model.draw_mutation(1, mutation_rate, generator))
     fire = model.draw_fire(1, fire_rate, generator)
-    every = max(1, -(-steps // (STRIP - 1))) if out.suffix.lower() in PICTURES else 1  # a strip shows few states
-    frames = model.growth(weights, steps, fire, every, grid, channels=model.config.image_channels)[:, 0]
+    times = evenly(steps + 1, STRIP) if out.suffix.lower() in PICTURES else range(steps + 1)
+    frames = grown_at(list(times), model, weights, fire, grid or size)
     data.save_growth(out, frames, scale)
     if frames.shape[-1] == size:
         typer.echo(f"MSE to the target after {steps} steps: {(frames[-1] - image).square().mean():.4f}")
     typer.echo(f"wrote {out}")
+
+
+def grown_at(times: list[int], model: Growing, weights: Weights, fire: Fire | None, grid: int) -> torch.Tensor:
+    """What is seen after so many steps, the first of which is 0: (F, C, grid, grid). No other states are kept."""
+    state = seed_state(model.config, 1, grid, grid, model.device)
+    frames = [model.nca.visible(state)[0].clone()]
+    for before, after in pairwise(times):
+        state = model.grow(weights, after - before, fire and fire.after(before), grid, state=state)
+        frames.append(model.nca.visible(state)[0].clone())
+    return torch.stack(frames)
 
 
 def find_image(target: str, model: Any, header: dict[str, Any]) -> tuple[torch.Tensor, str]:

@@ -86,6 +86,18 @@ export function breed(panel) {
   useLetters(panel, new Uint8Array(panel.bred), partner ? ` crossed with ${partner.name}` : '');
 }
 
+/** Nothing is chosen any more. */
+export function forget(panel) {
+  panel.turn++;
+  panel.settle();
+  panel.chosen = null;
+  panel.partner = null;
+  panel.letters = null;
+  panel.set('partner', '');
+  panel.set('code', '');
+  showParents(panel);
+}
+
 /** Shows both parents, and marks them among the thumbnails. */
 function showParents(panel) {
   const { chosen, partner, aim } = panel;
@@ -140,8 +152,9 @@ function thumbButton(panel, known) {
 
 /** A thumbnail was tapped: it becomes the parent whose slot was pressed, or grows for itself. */
 async function tap(panel, key) {
+  const choice = ++panel.choices;
   const known = await find(panel, key);
-  if (!known) return;
+  if (!known || choice !== panel.choices) return;
   const { aim } = panel;
   panel.aim = '';
   if (aim === 'second' && panel.chosen) pair(panel, known);
@@ -205,7 +218,9 @@ export function listenToGallery(panel) {
 
 /** Two parents by chance, and a child of theirs. */
 export async function surprise(panel) {
+  const choice = ++panel.choices;
   if (!panel.manifold && !(await loadManifold(panel))) return;
+  if (choice !== panel.choices) return;
   const { emoji } = panel.manifold.header;
   const any = () => lookUp(panel, emoji[Math.floor(Math.random() * emoji.length)]);
   panel.decide();

@@ -81,6 +81,12 @@ export function play(panel, on) {
   labelPlay(panel, on);
 }
 
+/** The reader holds the growth; what still waits to grow is held, too. */
+export function pause(panel) {
+  panel.held = true;
+  play(panel, false);
+}
+
 /** The button says what pressing it does. */
 export function labelPlay(panel, on) {
   panel.find('[data-do=play]').textContent = on ? 'Pause' : panel.ended && !panel.lasting ? 'Grow again' : 'Play';
@@ -113,6 +119,7 @@ export function useLetters(panel, letters, surgery = '') {
 export async function express(panel) {
   if (!panel.letters || panel.waiting) return;
   const turn = ++panel.turn;
+  panel.held = false;
   showDNA(panel);
   panel.pending = null;
   const share = panel.partner ? panel.mix : 0;
@@ -143,7 +150,9 @@ async function decode(panel, message) {
   grow(panel);
   await done;
   panel.decoding = false;
-  const { pending } = panel;
+  const { pending, held } = panel;
   panel.pending = null;
-  if (pending) decode(panel, pending);
+  if (!pending) return;
+  decode(panel, pending);
+  if (held) pause(panel);
 }

@@ -4,9 +4,9 @@
 const NUMBERS = {
   mutation: ['mutation_rate', 0, 1],
   fire: ['fire_rate', 0.05, 1],
+  seed: ['seed', 0, 2 ** 32 - 1],
   mix: ['mix', 0, 1],
   side: ['side', 1, 256],
-  seed: ['seed', 0, 2 ** 32 - 1],
 };
 const WHOLE = ['seed', 'side'];
 

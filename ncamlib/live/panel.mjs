@@ -29,6 +29,7 @@ export class Panel {
   choices = 0; // counts what the reader chose
   asked = 0; // counts the questions to the worker
   decoding = false; // whether the worker turns letters into weights
+  held = false; // whether the reader paused since it was asked to grow
   pending = null; // letters that wait for it: only the last do
 
   constructor(model, root, worker) {

@@ -31,12 +31,19 @@ export function linkOf(panel) {
 
 /** The line of Python that shows the same in a notebook. */
 export function lineOf(panel) {
-  const given = Object.entries(traitsOf(panel)).map(([trait, value]) => `, ${trait}=${JSON.stringify(value)}`);
+  const [fire_rate, side] = ['fire_rate', 'side'].map((trait) => panel.model.get(trait)); // it begins with others
+  const given = Object.entries({ ...traitsOf(panel), fire_rate, side }).map(
+    ([trait, value]) => `, ${trait}=${JSON.stringify(value)}`,
+  );
   return `LiveManifold(${JSON.stringify(panel.regime.experiment)}${given.join('')})`;
 }
 
 /** Copies the link, and shows it with its QR code; in a notebook, which follows no links, a line of Python. */
 export async function share(panel) {
+  if (panel.own && panel.mix > 0) {
+    panel.say('A mix with your own picture cannot be shared: move “Between the parents” to 0 first.');
+    return;
+  }
   const inPage = panel.model.initial !== undefined;
   const link = inPage ? linkOf(panel) : lineOf(panel);
   const what = inPage ? 'link' : 'line of Python';

@@ -9,6 +9,7 @@ import {
   choose,
   chooseFound,
   find,
+  forget,
   listAll,
   listenToGallery,
   listSeedlings,
@@ -19,7 +20,7 @@ import {
   surprise,
 } from './gallery.mjs';
 import { listGroups } from './groups.mjs';
-import { express, finish, goOn, grow, labelPlay, lifetime, liveOn, play, useLetters } from './growth.mjs';
+import { express, finish, goOn, grow, labelPlay, lifetime, liveOn, pause, play, useLetters } from './growth.mjs';
 import { listenToShortcuts, listKeys } from './keys.mjs';
 import { unpackLetters } from './letters.mjs';
 import { loadManifold } from './loading.mjs';
@@ -34,14 +35,14 @@ import { upload } from './upload.mjs';
 const ACTIONS = {
   play(panel) {
     if (panel.waiting) panel.say('Choose an emoji to grow.');
-    else if (panel.model.get('playing')) play(panel, false);
+    else if (panel.model.get('playing')) pause(panel);
     else if (panel.ended && panel.lasting) liveOn(panel);
     else if (panel.ended) grow(panel);
     else play(panel, true);
   },
   restart: grow,
   step(panel) {
-    play(panel, false);
+    pause(panel);
     panel.post({ type: 'step', n: 1 });
   },
   wound(panel) {
@@ -132,8 +133,11 @@ const TRAITS = {
     grow(panel);
   },
   seed(panel) {
-    if (panel.partner && !panel.edited) breed(panel);
-    else express(panel);
+    const { mix } = panel;
+    if (panel.partner && !panel.edited) {
+      breed(panel);
+      panel.set('mix', mix);
+    } else express(panel);
   },
   playing(panel, on) {
     if (on) panel.post({ type: 'set', epoch: panel.epoch, again: lifetime(panel) });
@@ -150,12 +154,11 @@ const TRAITS = {
     if (panel.letters && code !== panel.code) begin(panel, true);
   },
   regime(panel) {
+    const { model } = panel;
     for (const loaded of ['manifold', 'loading', 'encoder']) panel[loaded] = null;
     showValues(panel);
-    if (panel.own) {
-      panel.chosen = null;
-      panel.letters = null;
-      panel.settle();
+    if (panel.own && !model.get('emoji') && model.get('code') === panel.code) {
+      forget(panel);
       panel.refuse('The DNA of your picture means nothing to another model: give it again, or choose an emoji.');
     } else begin(panel, true);
   },
@@ -216,7 +219,7 @@ async function begin(panel, playing) {
     panel.refuse(model.get('complaint'));
     return;
   }
-  const turn = ++panel.turn;
+  const [turn, choice] = [++panel.turn, panel.choices];
   const regime = model.get('regime');
   if (regime && panel.regime.name !== regime) {
     panel.refuse(`There is no model “${regime.slice(0, 40)}” on this page. Choose an emoji to grow.`);
@@ -229,7 +232,7 @@ async function begin(panel, playing) {
   }
   for (const key of keys) {
     const known = await find(panel, key);
-    if (turn !== panel.turn) return;
+    if (turn !== panel.turn || choice !== panel.choices) return;
     if (known || !panel.manifold) continue;
     refuseEmoji(panel, key);
     return;
@@ -249,7 +252,7 @@ function start(panel, chosen, partner, code, mix, playing) {
   choose(panel, chosen);
   if (letters.some((letter, i) => letter !== panel.bred[i])) useLetters(panel, letters, ' with edited DNA');
   if (partner && mix) panel.set('mix', mix);
-  if (!playing) play(panel, false);
+  if (!playing) pause(panel);
 }
 
 function readCode(code, length) {

@@ -29,11 +29,12 @@ class Shown:
 
     experiment: str
     model: Growing
+    given: str  # the experiment or the file that the reader of a notebook named
 
     def listed(self, name: str, folder: str = "") -> dict[str, Any]:
         """What the panel knows of it: its regime, and where its files are; without a folder the kernel has them."""
         there = {"manifold": True, "encoder": self.model.encoder is not None}
-        return {"name": name, "experiment": self.experiment} | {
+        return {"name": name, "experiment": self.experiment if folder else self.given} | {
             part: {"url": folder and f"{folder}{self.experiment}-{part}.bin", "there": is_there}
             for part, is_there in there.items()
         }
@@ -84,7 +85,7 @@ class LiveManifold(anywidget.AnyWidget):
         self._models, self._files, regimes, headers = {}, {}, [], []
         for one in (experiment, *others):
             model, header = checkpoint.load_model(one)
-            about = Shown(header["experiment"]["name"], growing(model, str(one)))
+            about = Shown(header["experiment"]["name"], growing(model, str(one)), str(one))
             assets.require_standard(about.model)
             headers.append(header)
             regimes.append(about.listed(regime_of(header["experiment"].get("train", {}))))

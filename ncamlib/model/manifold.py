@@ -54,25 +54,14 @@ class Growing(Model):
 
     @torch.no_grad()
     def growth(
-        self,
-        weights: Weights,
-        steps: int,
-        fire: Fire | None = None,
-        every: int = 1,
-        grid: int | None = None,
-        channels: int | None = None,
+        self, weights: Weights, steps: int, fire: Fire | None = None, every: int = 1, grid: int | None = None
     ) -> Tensor:
-        """The states along the way, from the seed on: (1 + ceil(steps / every), B, C, grid, grid).
-
-        Of their channels, only the first `channels` are kept, if that is given.
-        """
+        """The states along the way, from the seed on: (1 + ceil(steps / every), B, C, grid, grid)."""
         grid = grid or self.config.image_size
-        state = seed(self.config, len(weights.w1), grid, grid, self.device)
-        states = [state[:, :channels].clone()]
+        states = [seed(self.config, len(weights.w1), grid, grid, self.device)]
         for t in range(0, steps, every):
             later = None if fire is None else fire.after(t)
-            state = self.grow(weights, min(every, steps - t), later, grid, state=state)
-            states.append(state[:, :channels].clone())
+            states.append(self.grow(weights, min(every, steps - t), later, grid, state=states[-1]))
         return torch.stack(states)
 
 

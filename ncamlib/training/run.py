@@ -182,9 +182,11 @@ class Run:
 
     def _go_on(self, header: dict[str, Any]) -> None:
         """Go on with the part of the training that a checkpoint ends with; on another machine or commit, begin one."""
-        *self.earlier, last = header["parts"]
-        self.begun = tuple(header.get("begun", (0, 0.0)))
-        if any(last.get(key) != value for key, value in self.here.items()):
+        self.begun, self.earlier = tuple(header.get("begun", (0, 0.0))), list(header["parts"])
+        if self.step == self.begun[0] and self.earlier[-1]["step"]:
+            return  # it has taken no step of its own yet
+        last = self.earlier.pop()
+        if last["step"] and any(last.get(key) != value for key, value in self.here.items()):
             self.earlier.append(last)
             self.begun = self.step, self.seconds
 
@@ -232,7 +234,11 @@ def prepare(experiment: Experiment, images: Images, device: torch.device) -> Run
     optimiser, average = learners(model, settings)
     draws = Draws.empty(len(images), device) if settings.by_error else None
     state = torch.empty(1, experiment.model.channels, 3, 3, device=device)
-    here = {"torch": torch.__version__, "device": device_name(device), "backend": select_backend(state)}
+    here = {
+        "torch": torch.__version__,
+        "device": device_name(device),
+        "backend": select_backend(state, hidden=experiment.model.hidden),
+    }
     here["commit"] = commit()  # now: what is committed while it trains does not change what trains
     return Run(experiment, images, model, optimiser, generator, average, draws=draws, here=here)
 
