@@ -21,7 +21,7 @@ from ncamlib.model import checkpoint
 from ncamlib.model.base import Model
 from ncamlib.results import information, pca
 from ncamlib.results.measurement import TEST_MUTATION, measure, reconstruct
-from ncamlib.results.tables import machine, number
+from ncamlib.results.tables import machine, number, published
 from ncamlib.training.loop import train
 from ncamlib.training.run import MODEL_FILE
 
@@ -102,7 +102,7 @@ def markdown(contenders: Sequence[Contender], errors: Sequence[float] | None = N
         experiment, header = contender.experiment, contender.header
         row = recorded.get(experiment.name)
         ours = row.mse if row and row.data_digest == header["data_digest"] else None
-        cells = [contender.label, number(experiment.paper_mse), number(ours)]
+        cells = [contender.label, published(experiment.name, experiment.paper_mse), number(ours)]
         cells += [number(strict[i])] if any(strict) else []
         cells += [number(errors[i])] if errors else []
         if compared:

@@ -38,7 +38,7 @@ def show(rows: list[dict[str, Any]]) -> None:
         columns = [Column("", width=longest), *numbers, Column("commit", width=8)]
         table = Table(*columns, show_header=i == 0, box=None, padding=(0, 2, 0, 0), pad_edge=False)
         for row in group:
-            paper = "" if row["paper_mse"] is None else tables.published(row)
+            paper = "" if row["paper_mse"] is None else tables.published(row["name"], row["paper_mse"])
             table.add_row(row["name"], paper, *_measured(row))
         console.print(f"\n[bold]{where.split(', section')[0]}[/bold]", highlight=False)
         console.print(table)

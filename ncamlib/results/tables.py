@@ -72,9 +72,9 @@ def number(value: float | None) -> str:
     return str(Decimal(repr(value)).quantize(Decimal("0.0001"), ROUND_HALF_UP)) if value < 10 else f"{value:.0e}"
 
 
-def published(row: dict[str, Any]) -> str:
-    """The paper's error as the tables show it."""
-    return f"≈{row['paper_mse']:g}" if row["name"] in ROUGH else number(row["paper_mse"])
+def published(name: str, error: float | None) -> str:
+    """The paper's error of an experiment, as the tables show it."""
+    return f"≈{error:g}" if name in ROUGH else number(error)
 
 
 def markdown(rows: list[dict[str, Any]], book: str = "") -> str:
@@ -91,7 +91,7 @@ def markdown(rows: list[dict[str, Any]], book: str = "") -> str:
         lines.append(f"| **{title}** |{empty}")
         for row in group:
             errors = (number(row[key]) for key in ("mse", "table_mse", "pca_mse"))
-            cells = [f"`{row['name']}`", published(row), *errors]
+            cells = [f"`{row['name']}`", published(row["name"], row["paper_mse"]), *errors]
             if row["train_steps"] is not None:
                 psnr = "–" if row["psnr"] is None else f"{row['psnr']:.1f}"
                 cells += [psnr, f"{row['train_steps']:,}", f"{row['minutes']:.0f}"]
@@ -109,8 +109,9 @@ def compared_markdown(rows: list[dict[str, Any]]) -> str:
     for where, group in itertools.groupby(both, key=lambda row: row["table"]):
         lines.append(f"| **[{where}]({CHAPTERS[where]}.ipynb)** | | | |")
         for row in group:
+            paper = published(row["name"], row["paper_mse"])
             ratio = "–" if row["name"] in ROUGH else f"{row['mse'] / row['paper_mse']:.2f}"
-            lines.append(f"| `{row['name']}` | {published(row)} | {number(row['mse'])} | {ratio} |")
+            lines.append(f"| `{row['name']}` | {paper} | {number(row['mse'])} | {ratio} |")
     return "\n".join(lines)
 
 
