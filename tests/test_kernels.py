@@ -199,17 +199,20 @@ def test_gradients_of_trained_automata_that_grow_in_step(backend, equal_rows_sta
     """Far from the seed only the sum of the gradients matters; apart they grow until float32 loses it."""
     side = 24 if backend == "triton" and triton.INTERPRETED else 48
     model, _ = load_model(checkpoint_path("full-ce-syn"))
-    with torch.no_grad():
-        weights = model.decode(model.codes.embeddings[100:101])
-        leak = model.nca.leak() * 64 / side
-    start = seed(model.config, 1, side, side)
-    arguments = (start, weights, leak, side // 2, None, "all", True)
-    exact = values_and_gradients("reference", *arguments, torch.float64, of_state=False)
-    grown = values_and_gradients(backend, *arguments, of_state=False)
-    errors = [((a - b.double()).norm() / a.norm()).item() for a, b in zip(exact, grown, strict=True)]
-    # The last layer's bias sums the gradients of all cells: 1e-4 and more on 24×24 if they are kept apart.
-    assert errors[4] < 5e-5
-    assert max(errors) < 1e-3
+    leak, start = model.nca.leak().detach() * 64 / side, seed(model.config, 1, side, side)
+    largest = []
+    for code in model.codes.embeddings[[100, 200, 300]]:
+        with torch.no_grad():
+            weights = model.decode(code[None])
+        arguments = (start, weights, leak, side // 2, None, "all", True)
+        exact = values_and_gradients("reference", *arguments, torch.float64, of_state=False)
+        grown = values_and_gradients(backend, *arguments, of_state=False)
+        errors = [((a - b.double()).norm() / a.norm()).item() for a, b in zip(exact, grown, strict=True)]
+        # The last layer's bias sums the gradients of all cells: 1e-4 and more on 24×24 if they are kept apart.
+        assert errors[4] < 5e-5
+        largest.append(max(errors))
+    # With any backend, one image in seven has a hidden unit so near zero that float32 turns it on or off.
+    assert sorted(largest)[1] < 1e-3
 
 
 def _gradients(module, state, weights, leak, steps, norm, dtype=torch.float32, **cone) -> list[Tensor]:
