@@ -91,8 +91,10 @@ class Stage:
         for name in ("grid", "steps", "batch"):
             if getattr(self, name) < 1:
                 raise NcamError(f"{name} of a stage is {getattr(self, name)}: it must be at least 1")
-        if not (0 < self.until <= 1 and min(self.rates) >= 0):
-            raise NcamError(f"a stage until {self.until} with rates {self.rates}: give a share, and no rate below 0")
+        if not (0 < self.until <= 1 and all(0 <= rate < math.inf for rate in self.rates)):
+            raise NcamError(
+                f"a stage until {self.until} with rates {self.rates}: give a share, and finite rates from 0"
+            )
 
 
 @dataclass(frozen=True)
@@ -172,6 +174,12 @@ class Experiment:
     paper_mse: float | None = None
     share: float = 1.0  # of the time when all are trained; rows that are compared get the same
     ships_encoder: bool = False  # for pictures it was not trained on; without, the codes of its images are less
+
+    def __post_init__(self) -> None:
+        if self.train.pool and self.model.decoder == "conv":
+            raise NcamError(f"'{self.name}' has a convolutional decoder: nothing grows that a pool could keep")
+        if self.train.pool and self.model.noise:
+            raise NcamError(f"'{self.name}' has noise on its codes, which a pool does not keep: leave one of them out")
 
 
 def to_dict(config: Any) -> dict[str, Any]:

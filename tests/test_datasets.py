@@ -19,6 +19,7 @@ from PIL import Image
 from ncamlib import data
 from ncamlib.data import noto, sprites
 from ncamlib.data.cifar import CIFAR10_CLASSES, CIFAR10_SOURCES
+from ncamlib.data.pictures import load_image, save_growth
 from ncamlib.errors import NcamError
 
 SIZES = {"chars": 96, "emos": 103, "heads": 858, "variety": 684, "full": 2948, "heldout": 606}
@@ -472,3 +473,23 @@ def test_names_that_are_not_utf8(tmp_path):
 )
 def test_lists_in_strings(text, items):
     assert data.listed(text) == items
+
+
+def test_an_enlarged_picture_stays_premultiplied(tmp_path):
+    values = np.random.default_rng(0).integers(0, 256, (8, 8, 4), dtype=np.uint8)
+    Image.fromarray(values, "RGBA").save(tmp_path / "small.png")
+    pixels, _ = load_image(tmp_path / "small.png", 64)
+    assert (pixels[:3] <= pixels[3:]).all()
+
+
+def test_an_animation_has_a_frame(tmp_path):
+    with pytest.raises(NcamError, match="there is no frame"):
+        save_growth(tmp_path / "growth.gif", torch.zeros(0, 4, 8, 8))
+
+
+def test_sets_of_images_are_compared_by_what_they_are():
+    one, same = data.emoji("emos", 16), data.emoji("emos", 16)
+    assert one == one
+    assert one != same
+    assert one.digest == same.digest
+    assert len({one, same}) == 2

@@ -12,6 +12,7 @@ from PIL import Image
 from ncamlib import data, experiments
 from ncamlib.cli import main
 from ncamlib.config import Stage
+from ncamlib.errors import NcamError
 from ncamlib.experiments import EXPERIMENTS
 from ncamlib.live import assets
 from ncamlib.model import checkpoint
@@ -79,12 +80,26 @@ def says_why(err: str) -> bool:
     return err.splitlines()[-1].startswith("ncam: ") and "Traceback" not in err
 
 
+def kind(experiment):
+    """What the commands treat alike: rows of one kind differ in their images only."""
+    one = small(experiment)
+    return one.model, one.ships_encoder, one.train.pool > 0, one.images == "cifar10"
+
+
+KINDS = {kind(experiment): name for name, experiment in reversed(EXPERIMENTS.items())}
+
+
 @pytest.mark.parametrize("name", EXPERIMENTS)
-def test_every_experiment_goes_through_every_command(ncam, few, pictures, monkeypatch, name):
+def test_every_experiment_is_listed(ncam, name):
+    assert json.loads(ncam("config", name)[1])["name"] == name
+    assert name in ncam("list")[1]
+
+
+@pytest.mark.parametrize("name", sorted(KINDS.values()))
+def test_every_kind_of_experiment_goes_through_every_command(ncam, few, pictures, monkeypatch, name):
     experiment = small(EXPERIMENTS[name])
     monkeypatch.setitem(experiments.EXPERIMENTS, name, experiment)
     folder = ["--data-dir", pictures] if experiment.images == "cifar10" else []
-    assert json.loads(ncam("config", name)[1])["name"] == name
     status, out, err = ncam("train", name, "--optimiser-steps", 1, *folder)
     assert status == 0, err
     assert "1 steps" in out
@@ -152,15 +167,26 @@ def test_a_model_of_ones_own_is_as_good_as_a_shipped_one(ncam, pictures, tmp_pat
     assert live._file("growing", "manifold")[:2] == b"\x1f\x8b", "not packed"
 
 
-def test_what_the_page_cannot_run_is_said():
-    from ncamlib.errors import NcamError
+def test_what_the_page_cannot_run_is_said(pictures, monkeypatch):
     from ncamlib.live import LiveManifold
+
+    with pytest.raises(NcamError, match="heads-dna-sto knows the codes of the images it was trained on only"):
+        LiveManifold("heads-dna-sto", data_dir=pictures)
+    live, sent = LiveManifold(), []
+    monkeypatch.setattr(live, "send", lambda content, buffers=None: sent.append(content))
+    monkeypatch.setattr(assets, "pack", lambda *_: damaged())
+    live._answer(live, {"type": "load", "file": "manifold", "regime": "growing"}, [])
+    assert sent == [{"type": "manifold", "regime": "growing", "error": "it is damaged"}]
 
     with pytest.raises(NcamError, match="nothing grows in full-dna-conv"):
         LiveManifold("full-dna-conv")
     with pytest.raises(NcamError, match="the live page runs models with code = dna, not ce"):
         LiveManifold("full-ce-syn")
     assert assets.STANDARD["code"] == "dna"
+
+
+def damaged():
+    raise NcamError("it is damaged")
 
 
 def test_two_processes_train_a_convolutional_decoder(tmp_path):

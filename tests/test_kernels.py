@@ -523,7 +523,7 @@ def test_backend_choice(monkeypatch):
         select_backend(state, backend="gpu")
     with pytest.raises(NcamError, match=r"cannot run this rollout.*float64"):
         select_backend(state.double(), backend="cpu")
-    reason = triton.unsupported(state, 1, 300)
+    reason = triton.unsupported(state, 300)
     assert reason == "300 hidden units are more than 256", "so that auto takes another backend"
 
 
@@ -686,3 +686,21 @@ def test_triton_code_compiles_for_a_gpu():
     """The interpreter accepts more than the compiler does; compiling needs no GPU."""
     environment = {k: v for k, v in os.environ.items() if k != "TRITON_INTERPRET"}
     subprocess.run([sys.executable, "-c", COMPILE], check=True, env=environment)
+
+
+@fast
+@pytest.mark.parametrize("shape", [(1,), (1, 1, 1, 1, 1)])
+def test_a_leak_factor_of_any_shape(backend, shape):
+    state, weights, leak, *_ = case(1, 16, 32, 5, 5, 2)
+    gradients = values_and_gradients(backend, state, weights, leak.expand(shape), 2, None)
+    assert gradients[-1].shape == shape
+    torch.testing.assert_close(gradients[-1].sum(), values_and_gradients(backend, state, weights, leak, 2, None)[-1])
+
+
+@fast
+def test_no_steps_are_a_copy(backend):
+    state, weights, leak, _ = case(1, 16, 32, 5, 5, 1)
+    state, *weights, leak = (t.to(DEVICE[backend]) for t in (state, *weights, leak))
+    after = rollout(state, Weights(*weights), leak, 0, backend=backend)
+    assert torch.equal(after, state)
+    assert after.data_ptr() != state.data_ptr()

@@ -9,13 +9,15 @@ import torch.nn.functional as F
 
 from ncamlib import emoji, load_model
 from ncamlib.config import Experiment, ModelConfig, from_dict, to_dict
+from ncamlib.data import Images
 from ncamlib.errors import NcamError
 from ncamlib.experiments import EXPERIMENTS, experiment
 from ncamlib.model import NCAM, build, dna
 from ncamlib.model.automaton import draw_fire, seed, weight_shapes
 from ncamlib.model.blocks import Leak, cb1, cb1_1d, cb3, fcb
-from ncamlib.model.encoder import slice_means
+from ncamlib.model.encoder import Project, slice_means
 from ncamlib.model.predictor import Predictor
+from ncamlib.results import measure
 
 SMALL = ModelConfig(image_size=16, embedding=24, filters=4, hidden=32, steps=4)
 
@@ -277,3 +279,20 @@ def test_the_convolutional_baseline_is_as_large_as_the_predictor():
     images = torch.rand(2, 4, 64, 64)
     assert model(images, model.draw_mutation(2, 0.5)).shape == images.shape
     assert model(images, grid=32).shape == (2, 4, 32, 32)
+
+
+@pytest.mark.parametrize("copies", [1, 3])
+def test_copies_of_an_image_add_no_direction(copies):
+    torch.manual_seed(0)
+    features = torch.randn(5, 40).repeat(copies, 1)
+    project = Project(40, 8)
+    project.initialise(features, components=True)
+    assert project(features).std() < 2
+    assert project.weight[:4].norm(dim=1).max() < 5
+
+
+def test_no_steps_leave_the_seed(images):
+    model = build(SMALL)
+    begun = model(images, steps=0)
+    assert torch.equal(begun, model.nca.visible(seed(model.config, len(images), 16, 16)))
+    assert measure(model, Images("x", images, ["a", "b", "c"]), steps=0).steps == 0

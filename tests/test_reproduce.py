@@ -49,6 +49,19 @@ def checkout(tmp_path, monkeypatch):
     return project.project_root()
 
 
+TRAINED: dict[Path, bytes] = {}
+
+
+def offer(chosen, out):
+    """As `reproduced`, trained once for all tests; only for the one experiment of which they need no more than that."""
+    if not TRAINED:
+        reproduced(chosen, out)
+        TRAINED.update({file.relative_to(out): file.read_bytes() for file in (out / chosen[0].name).iterdir()})
+    for file, content in TRAINED.items():
+        (out / file).parent.mkdir(exist_ok=True)
+        (out / file).write_bytes(content)
+
+
 def reproduced(chosen, out, source=load, report=lambda _: None, **options) -> list[str]:
     return reproduce.reproduce(reproduce.queue(chosen, out, **options), CPU, source, report)
 
@@ -114,7 +127,7 @@ def test_merge_keeps_the_better_and_never_mixes_images(tmp_path, chosen, checkou
 
     for change, expected in (
         ({"mse": first.mse * 2}, "no better"),
-        ({"mse": first.mse / 2, "data_digest": "other"}, "was trained further after"),
+        ({"mse": first.mse / 2, "data_digest": "other"}, "is of other images than its model"),
         ({"mse": first.mse / 2}, "recorded, was"),
     ):
         file.write_text(json.dumps({**dataclasses.asdict(first), **change}))
@@ -144,7 +157,7 @@ def test_merge_keeps_the_better_and_never_mixes_images(tmp_path, chosen, checkou
     ],
 )
 def test_a_damaged_result_changes_nothing(tmp_path, chosen, checkout, change, message):
-    reproduced(chosen[:1], tmp_path)
+    offer(chosen[:1], tmp_path)
     merge.merge([tmp_path], report=lambda _: None)
     before = {file: file.read_bytes() for file in checkout.rglob("*") if file.is_file()}
     file = tmp_path / NAMES[0] / reproduce.RESULT_FILE
@@ -238,6 +251,8 @@ def test_a_shipped_model_is_trained_further_and_counts_all_its_training(tmp_path
     assert len(store.load()[one[0].name].devices) == 1  # named once
     curve = checkpoint.checkpoint_path(one[0].name).with_suffix(".csv").read_text().splitlines()
     assert [line.split(",")[0] for line in curve] == ["step", *map(str, range(1, 10))]
+    merge.merge([tmp_path / "third"], table=True, report=lambda _: None, ship=False)
+    assert merge.table_files(one[0].name)[0].read_text().splitlines() == curve
 
 
 def test_a_model_without_its_encoder_is_trained_further_with_fixed_codes(tmp_path, chosen, checkout):
@@ -280,6 +295,9 @@ def test_a_run_that_started_afresh_is_not_taken_for_one_trained_further(tmp_path
     merge.merge([tmp_path], report=said.append)
     assert reproduced(one, tmp_path, more=True, report=said.append) == [one[0].name]
     assert "train further in another --out" in said[-1]
+    assert reproduced(one, tmp_path / "more", more=True) == []
+    assert reproduced(one, tmp_path / "more", report=said.append) == [one[0].name]
+    assert "add --more, or choose another --out" in said[-1]
 
 
 def test_two_continuations_of_one_run_keep_one_curve(tmp_path):
@@ -304,7 +322,7 @@ def test_a_table_run_stays_when_a_better_one_comes(tmp_path, chosen, checkout):
     merge.merge([tmp_path / "better"])
     assert store.load(TABLE)[name] == alike
     assert store.load()[name].mse == alike.mse / 2
-    assert store.load()[name].attempts == 2
+    assert store.load()[name].holders == 2
     assert curve.read_bytes() == (tmp_path / "alike" / name / reproduce.LOSS_FILE).read_bytes()
     with Image.open(picture) as kept, Image.open(tmp_path / "alike" / name / reproduce.SHEET_FILE) as whole:
         assert kept.size == whole.size

@@ -25,8 +25,8 @@ from ncamlib.model import checkpoint
 from ncamlib.project import locked, write_atomically
 from ncamlib.training import schedule
 from ncamlib.training.drawing import Draws
-from ncamlib.training.loop import Budget, Diverged, train
-from ncamlib.training.processes import InUse, only_one, stop_requests
+from ncamlib.training.loop import Budget, Diverged, check_ranks, train
+from ncamlib.training.processes import InUse, Ranks, only_one, stop_requests
 from ncamlib.training.run import MAP, MODEL_FILE, TRAINING_FILE, prepare
 
 CPU = torch.device("cpu")
@@ -320,22 +320,25 @@ def test_two_processes_equal_one(tmp_path, script):
             torch.testing.assert_close(one[name], two[name], rtol=1e-3, atol=1e-4)
 
 
-@pytest.mark.parametrize(
-    ("change", "what"),
-    [
-        ("settings = {'seed': int(rank)}", "settings"),
-        ("settings = {'learning_rate': 0.001 * (1 + int(rank))}", "settings"),
-        ("settings = {}; few = few.sample(12 - int(rank))", "images"),
-    ],
-)
-def test_processes_that_differ_are_refused(tmp_path, script, change, what):
-    process = subprocess.run(
-        [*TORCHRUN, *script(change), str(tmp_path), "2"], capture_output=True, text=True, check=False
-    )
+def test_processes_that_differ_are_refused(tmp_path, script):
+    command = [*TORCHRUN, *script("settings = {'seed': int(rank)}"), str(tmp_path), "2"]
+    process = subprocess.run(command, capture_output=True, text=True, check=False)
     assert process.returncode
-    assert process.stderr.count(f"ncam: the {what} of process 1 and of the first differ: start all of them alike") == 1
+    assert process.stderr.count("ncam: the settings of process 1 and of the first differ: start all of them alike") == 1
     assert "NcamError" not in process.stderr
     assert not (tmp_path / "0" / TRAINING_FILE).exists()
+
+
+@pytest.mark.parametrize("what", ["settings", "images", "time budget", "commit"])
+def test_whatever_differs_between_processes_is_named(tmp_path, images, monkeypatch, what):
+    def another(everyone, facts):
+        everyone[:] = [facts, {**facts, what: "another"}]
+
+    monkeypatch.setattr("torch.distributed.all_gather_object", another)
+    with pytest.raises(NcamError, match=f"the {what} of process 1 and of the first differ"):
+        check_ranks(Ranks(0, 2), tiny(), images, None)
+    with pytest.raises(SystemExit):
+        check_ranks(Ranks(1, 2), tiny(), images, None)
 
 
 @pytest.mark.parametrize("missing", ["WORLD_SIZE", "MASTER_PORT"])

@@ -131,9 +131,8 @@ def test_only_a_norm_tells_cells_about_others_far_away(norm, images):
     assert far < 1e-9 if norm == "none" else 1e-3 < far < 1
 
 
-@pytest.mark.parametrize("late", [False, True])
-def test_a_stop_ends_the_trials(tmp_path, checkout, images, late, monkeypatch):
-    """Also one that comes when nearly all is done, and between the two recipes that are timed."""
+def test_a_stop_ends_the_trials(tmp_path, checkout, images, monkeypatch):
+    """Also one that comes when the last step was taken: nothing of it is recorded."""
     stop = train
 
     def stopped(*arguments, **options):
@@ -144,7 +143,7 @@ def test_a_stop_ends_the_trials(tmp_path, checkout, images, late, monkeypatch):
     for place in (trials, quality):
         monkeypatch.setattr(place, "train", stopped)
     with pytest.raises(Stopped, match="'as it is' was stopped: run the same command") as caught:
-        trials.run("emos-dna-sto", tmp_path / "runs", CPU, images, 1.5 if late else 0.5)
+        trials.run("emos-dna-sto", tmp_path / "runs", CPU, images, 0.5)
     assert caught.value.number == signal.SIGINT
     base = dataclasses.replace(experiment("emos-dna-sto"), model=TINY, train=TrainConfig(batch=4))
     with pytest.raises(Stopped, match="the present recipe was stopped: nothing is recorded"):
@@ -218,3 +217,11 @@ def test_a_file_needs_a_place_for_each_table(tmp_path):
     assert file.read_text().index("one") < file.read_text().index("\nb\n")
     with pytest.raises(NcamError, match="has 2 places for tables"):
         tables.write_into(file, ["one"])
+
+
+def test_a_rule_that_moves_nothing_is_felt_nowhere(images):
+    model = build(TINY)
+    with torch.no_grad():
+        model.predictor.weight.zero_()
+        model.predictor.bias.zero_()
+    assert measurement.felt_far_away(model, images.pixels) == 0

@@ -62,7 +62,7 @@ GrowthSteps = Annotated[
     int | None,
     typer.Option(
         "--steps",
-        help="Steps of the automaton (default: the model's, more on a larger grid).",
+        help="Steps of the automaton (default: the model's).",
         callback=between(1, MOST_STEPS),
     ),
 ]

@@ -26,7 +26,7 @@ def evenly(count: int, most: int) -> list[int]:
     return torch.linspace(0, count - 1, min(most, count)).round().int().tolist()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Images:
     """A named set of images and their identity."""
 

@@ -43,6 +43,7 @@ def load_image(path: Path, size: int, channels: int = 4) -> tuple[Tensor, tuple[
         method = Image.Resampling.BOX if side > size else Image.Resampling.BICUBIC
         bands = [Image.fromarray(band.numpy()).resize((size, size), method) for band in pixels]
         pixels = torch.from_numpy(np.stack([np.asarray(band) for band in bands])).clamp(0, 1)
+        pixels[:3] = pixels[:3].minimum(pixels[3])  # bicubic weights overshoot: no colour beyond its own alpha
     return (pixels if channels == 4 else over_white(pixels)), original
 
 
@@ -107,7 +108,8 @@ def over_white(rgba: Tensor) -> Tensor:
 
 def to_picture(rgb: Tensor) -> Image.Image:
     """(3, H, W) in [0, 1], clamped -> an 8-bit picture."""
-    return Image.fromarray((rgb.clamp(0, 1) * 255).round().to(torch.uint8).permute(1, 2, 0).contiguous().numpy(), "RGB")
+    levels = (rgb.clamp(0, 1) * 255).round().to(torch.uint8)
+    return Image.fromarray(levels.permute(1, 2, 0).cpu().contiguous().numpy(), "RGB")
 
 
 def enlarge(images: Tensor, factor: int) -> Tensor:
@@ -132,6 +134,8 @@ def check_growth(path: Path | str, frames: int, side: int, scale: int) -> None:
     So many frames, each of so many cells a side, each `scale` pixels wide. To be asked before growing, too.
     """
     path = Path(path)
+    if frames < 1:
+        raise NcamError(f"there is no frame to write to {path.name}: grow at least one")
     suffix = path.suffix.lower()
     if suffix not in ANIMATIONS + PICTURES:
         raise NcamError(f"cannot write {path.name}: the name must end in {', '.join(ANIMATIONS + PICTURES)}")

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from PIL import Image
+from torch import Tensor
 
 from ncamlib.data.images import Images
 from ncamlib.errors import NcamError, choice
@@ -69,15 +70,19 @@ def sprites_digest(tiles: np.ndarray) -> str:
     return hashlib.sha256(rows.encode() + tiles.tobytes()).hexdigest()
 
 
-def emoji(subset: str, size: int = 64) -> Images:
-    """A subset of the Noto emoji, (N, 4, size, size); size 64, 32 or 16 (area average)."""
+def _pixels(rows: list[int], size: int) -> Tensor:
+    """The sprites of some rows of the manifest: (N, 4, size, size)."""
     if size not in SIZES:
         raise NcamError(f"emoji come in sizes {', '.join(map(str, SIZES))}, not {size}")
-    rows = members(subset)
     pixels = torch.from_numpy(sprites()[rows]).permute(0, 3, 1, 2).float() / 255
-    pixels = F.avg_pool2d(pixels, 64 // size) if size < 64 else pixels.contiguous()
+    return F.avg_pool2d(pixels, 64 // size) if size < 64 else pixels.contiguous()
+
+
+def emoji(subset: str, size: int = 64) -> Images:
+    """A subset of the Noto emoji, (N, 4, size, size); size 64, 32 or 16 (area average)."""
+    rows = members(subset)
     table = [manifest()[i] for i in rows]
-    return Images(subset, pixels, [r["name"] for r in table], [r["sequence"] for r in table])
+    return Images(subset, _pixels(rows, size), [r["name"] for r in table], [r["sequence"] for r in table])
 
 
 def versions(images: Images) -> list[str]:
@@ -92,8 +97,5 @@ def single(key: str, size: int = 64) -> Images:
     everything = Images(
         "all emoji", torch.empty(len(table)), [r["name"] for r in table], [r["sequence"] for r in table]
     )
-    row = table[everything.index(key)]
-    subset = "heldout" if row["subset"] == "heldout" else "full"
-    images = emoji(subset, size)
-    i = images.names.index(row["name"])
-    return Images(row["name"], images.pixels[i : i + 1], [row["name"]], [row["sequence"]])
+    i = everything.index(key)
+    return Images(table[i]["name"], _pixels([i], size), [table[i]["name"]], [table[i]["sequence"]])

@@ -34,16 +34,16 @@ def _native() -> bool:
     return True
 
 
-def _obstacle(name: str, state: Tensor, steps: int, hidden: int) -> str | None:
+def _obstacle(name: str, state: Tensor, hidden: int) -> str | None:
     """Why a backend cannot take this rollout, or None."""
     if name == "cpu":
-        return cpu.unsupported(state, steps) or (None if _native() else "it could not be built")
+        return cpu.unsupported(state) or (None if _native() else "it could not be built")
     if name == "triton":
-        return triton.unsupported(state, steps, hidden) or (None if triton.available() else "triton is not installed")
+        return triton.unsupported(state, hidden) or (None if triton.available() else "triton is not installed")
     return None
 
 
-def select_backend(state: Tensor, steps: int = 1, backend: str | None = None, hidden: int = 1) -> str:
+def select_backend(state: Tensor, backend: str | None = None, hidden: int = 1) -> str:
     """The backend's name for a rollout of `state` (B, C, H, W) with so many hidden units.
 
     Raises NcamError for an unknown name or a backend that cannot take this call.
@@ -52,8 +52,8 @@ def select_backend(state: Tensor, steps: int = 1, backend: str | None = None, hi
     name = choice("backend", asked, BACKENDS)
     if name == "auto":
         native = "triton" if state.is_cuda else "cpu"
-        return "reference" if _obstacle(native, state, steps, hidden) else native
-    reason = _obstacle(name, state, steps, hidden)
+        return "reference" if _obstacle(native, state, hidden) else native
+    reason = _obstacle(name, state, hidden)
     if reason is not None:
         raise NcamError(f"the {name} backend cannot run this rollout: {reason}; use --backend reference")
     return name
@@ -104,6 +104,8 @@ def rollout(
     """
     check(state, weights, leak, steps, masks)
     choice("norm", norm, NORMS)
-    name = select_backend(state, steps, backend, weights.w1.shape[1])
+    name = select_backend(state, backend, weights.w1.shape[1])
+    if steps == 0:
+        return state.clone()
     module = {"reference": reference, "cpu": cpu, "triton": triton}[name]
-    return module.rollout(state, weights, leak, steps, masks, norm, wrap)
+    return module.rollout(state, weights, leak.reshape(()), steps, masks, norm, wrap)

@@ -137,11 +137,11 @@ def library() -> ctypes.CDLL:
     raise Unavailable("; ".join(failures) or "no C++ compiler was found (install g++ or clang++)")
 
 
-def unsupported(state: Tensor, steps: int) -> str | None:
+def unsupported(state: Tensor) -> str | None:
     """Why this rollout cannot run here, or None if it can."""
     if state.device.type != "cpu":
         return f"the state is on {state.device}"
-    return obstacle(state, steps)
+    return obstacle(state)
 
 
 def _pointer(tensor: Tensor | None) -> ctypes.c_void_p:

@@ -9,14 +9,12 @@ from ncamlib.kernels.reference import Weights
 CHANNELS = (16, 32)  # the state widths that the kernels take; narrower states are padded
 
 
-def obstacle(state: Tensor, steps: int) -> str | None:
-    """Why no kernel can take this rollout, or None if one can. state (B, C, H, W)."""
+def obstacle(state: Tensor) -> str | None:
+    """Why no kernel can take a rollout of this state, or None if one can. state (B, C, H, W)."""
     if state.dtype != torch.float32:
         return f"the state is {state.dtype}, not float32"
     if state.shape[1] > CHANNELS[-1]:
         return f"{state.shape[1]} channels are more than {CHANNELS[-1]}"
-    if steps < 1:
-        return "there is no step to take"
     return None
 
 

@@ -54,7 +54,7 @@ const ACTIONS = {
     panel.set('mutation_rate', panel.rate > 0 ? 0 : 0.5);
   },
   reseed(panel) {
-    panel.set('seed', panel.model.get('seed') + 1);
+    panel.set('seed', (panel.model.get('seed') + 1) % 2 ** 32);
   },
   breed(panel) {
     if (!panel.partner) return;

@@ -18,7 +18,7 @@ from ncamlib.errors import NcamError
 from ncamlib.live import assets, module
 from ncamlib.model import checkpoint
 from ncamlib.model.build import growing
-from ncamlib.model.manifold import Growing
+from ncamlib.model.manifold import Coded, Growing
 
 SEEDLINGS = 6  # automata that travel with the page, for a first growth without loading anything
 
@@ -99,6 +99,12 @@ class LiveManifold(anywidget.AnyWidget):
         self._images = data.load(
             headers[0]["images"], config.image_size, config.image_channels, data_dir and Path(data_dir)
         )
+        coded = any(isinstance(one.model, Coded) and one.model.encoder is None for one in self._models.values())
+        if coded and not self._images.sequences and self._images.digest != headers[0]["data_digest"]:
+            raise NcamError(
+                f"{experiment} knows the codes of the images it was trained on only, and these are others: "
+                "give their folder as data_dir"
+            )
         self._first = [self._images.index(key) for key in data.listed(first)] or list(
             range(0, len(self._images), -(-len(self._images) // SEEDLINGS))
         )
@@ -123,7 +129,10 @@ class LiveManifold(anywidget.AnyWidget):
             self.seedlings = self._seedlings
         elif wanted in ("manifold", "encoder") and content.get("regime") in self._models:
             name = content["regime"]
-            self.send({"type": wanted, "regime": name}, [self._file(name, wanted)])
+            try:
+                self.send({"type": wanted, "regime": name}, [self._file(name, wanted)])
+            except NcamError as error:
+                self.send({"type": wanted, "regime": name, "error": str(error)})
 
     def _repr_mimebundle_(self, **options: Any) -> Any:
         bundle = super()._repr_mimebundle_(**options)

@@ -216,14 +216,6 @@ def is_shipped(file: Path) -> bool:
     return file.resolve().parent == (project_root() / "checkpoints").resolve()
 
 
-def losses(name: str) -> list[float]:
-    """The training loss of a shipped experiment, one number per step; empty if none was kept."""
-    file = checkpoint_path(name).with_suffix(".csv")
-    if not file.exists():
-        return []
-    return [float(line.split(",")[1]) for line in file.read_text(encoding="utf-8").splitlines()[1:]]
-
-
 def load_model(path: Path | str, device: torch.device | str = "cpu") -> tuple[Model, dict[str, Any]]:
     """The model of a `model` checkpoint or of a shipped experiment, ready to use, and its header."""
     path = checkpoint_path(str(path))

@@ -31,7 +31,8 @@ def draw_mutation(
 
 
 def seeded_mutation(shape: tuple[int, int, int], rate: float, seed: int) -> Tensor:
-    """A mutation as `draw_mutation` gives it, by a hash of the seed and the letter's place: (B, E, L) int64.
+    """A mutation as `draw_mutation` gives it, by a hash of the seed and the letter's place: (B, E, L) int64, for all
+    samples the same.
 
     The same on every machine and in the page; a higher rate replaces the same letters and more. Four letters.
     """

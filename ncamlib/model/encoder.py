@@ -53,8 +53,9 @@ class Project(nn.Module):
         its standard deviation: between plain components, whose last are lost, and whitened ones, whose last are noise.
         """
         variances, vectors = torch.linalg.eigh((x @ x.T).double() / len(x))  # of the smaller, B by B, matrix
-        count = min(len(self.weight), len(x) - 1, x.shape[1])
-        deviations = variances.flip(0)[:count].clamp_min(1e-12).sqrt()
+        there = int((variances > 1e-6 * variances[-1]).sum())  # copies of an image add no direction
+        count = min(len(self.weight), len(x) - 1, x.shape[1], there)
+        deviations = variances.flip(0)[:count].sqrt()
         directions = F.normalize(vectors.flip(1)[:, :count].T.to(x.dtype) @ x, dim=1)  # (count, N), unit length
         scaled = directions * deviations.to(x.dtype).rsqrt()[:, None]
         self.weight[:count] = scaled * (count / deviations.sum()).sqrt().to(x.dtype)  # mean variance 1, as random ones

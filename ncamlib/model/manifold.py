@@ -91,7 +91,7 @@ class NCAM(Coded, Growing):
         leak_scale: float | None = None,
     ) -> Tensor:
         """Encode, mutate, decode, grow. images (B, image_channels, S, S) -> (B, image_channels, grid, grid)."""
-        steps = steps or self.steps_on(grid or self.config.image_size)
+        steps = self.steps_on(grid or self.config.image_size) if steps is None else steps
         state = self.grow(self.weights(images, mutation), steps, fire, grid, backend, leak_scale)
         return self.nca.visible(state)
 

@@ -55,7 +55,7 @@ def reconstruct(
 ) -> Tensor:
     """Encode, mutate, grow every image. (N, C, H, W) -> the same shape, not clamped."""
     generator = torch.Generator(model.device).manual_seed(seed)
-    steps = steps or model.config.steps
+    steps = model.config.steps if steps is None else steps
     grown = []
     # A progress bar on a terminal; elsewhere nothing.
     for part in tqdm(pixels.split(batch), "growing", leave=False, disable=None, delay=2):
@@ -85,14 +85,15 @@ def measure(
         raise NcamError(f"the fire rate is {fire_rate}: it must be above 0 and at most 1")
     mutation_rate = mutation_rate if model.config.code == "dna" or model.config.noise else 0.0
     seeds = seeds if fire_rate < 1 or mutation_rate else 1
+    grown_for = model.config.steps if steps is None else steps
     mse = white = 0.0
     for seed in range(seeds):
-        grown = reconstruct(model, images.pixels, mutation_rate, fire_rate, steps, seed, backend=backend)
+        grown = reconstruct(model, images.pixels, mutation_rate, fire_rate, grown_for, seed, backend=backend)
         mse += (grown - images.pixels).double().square().mean().item() / seeds
         difference = over_white(grown).clamp(0, 1) - over_white(images.pixels)
         white += difference.double().square().mean().item() / seeds
     psnr = 10 * math.log10(1 / white) if white > 0 else math.inf
-    return Measurement(mse, white, psnr, len(images), mutation_rate, fire_rate, steps or model.config.steps, seeds)
+    return Measurement(mse, white, psnr, len(images), mutation_rate, fire_rate, grown_for, seeds)
 
 
 @torch.no_grad()
@@ -120,7 +121,7 @@ def felt_far_away(model: Growing, pixels: Tensor) -> float:
         near += around.sum().item()
         around.zero_()
         far += effect.sum().item()
-    return far / (near + far)
+    return far / (near + far) if far else 0.0
 
 
 @dataclass(frozen=True)
@@ -156,11 +157,11 @@ class Result:
     parts: tuple[Part, ...]
     heldout_mse: float | None = None  # on the emoji newer than those of `full`, for its models with an encoder
     kind: str = BEST
-    attempts: int = 1  # runs of this experiment that were offered for this record
+    holders: int = 1  # runs that have held this record, one after another
 
     def __post_init__(self) -> None:
         errors = [error for rate, error in self.mutation_curve for error in (rate, error)]
-        counts = {"images": self.images, "steps": self.steps, "seeds": self.seeds, "attempts": self.attempts}
+        counts = {"images": self.images, "steps": self.steps, "seeds": self.seeds, "holders": self.holders}
         values = {"mse": self.mse, "mse_rgb_white": self.mse_rgb_white, "heldout_mse": self.heldout_mse or 0.0}
         values |= {"train_steps": self.train_steps, "minutes": self.minutes, "fire_rate": self.fire_rate}
         values |= {f"mutation_curve[{i // 2}]": error for i, error in enumerate(errors)}

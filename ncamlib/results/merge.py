@@ -81,7 +81,10 @@ def _changes(
         next((one for one in rows if (one.experiment, one.kind) == (row.experiment, kind)), None)
         for kind in (BEST, TABLE)
     )
-    if (header["step"], header["data_digest"]) != (row.train_steps, row.data_digest):
+    if header["data_digest"] != row.data_digest:
+        report(f"{row.experiment}: the result in {folder} is of other images than its model: run ncam reproduce again")
+        return {}
+    if header["step"] != row.train_steps:
         report(f"{row.experiment}: {folder} was trained further after it was measured: run ncam reproduce again")
         return {}
     if any(one and one.data_digest != row.data_digest for one in (known, alike)):
@@ -100,7 +103,7 @@ def _changes(
         if table and not curve.exists():
             del files[curve]
         elif not table and known and alike and alike.parts == known.parts:
-            files[curve] = _shipped_curve(row.experiment).read_bytes()
+            files[curve] = store.curve(row.experiment).read_bytes()
         files |= shipped
         rows = store.with_result(rows, replace(row, kind=BEST))
         report(f"{row.experiment}: {row.mse:.4f} recorded" + (f", was {known.mse:.4f}" if known else ""))
@@ -112,19 +115,19 @@ def _table_run(row: Result, folder: Path) -> dict[Path, bytes]:
     with Image.open(folder / SHEET_FILE) as sheet:  # 256 colours are enough to judge by, and a third of the size
         buffer = io.BytesIO()
         sheet.quantize(256).save(buffer, "PNG", optimize=True)
-    return {curve: (folder / LOSS_FILE).read_bytes(), picture: buffer.getvalue()}
+    return {curve: _losses(row, folder), picture: buffer.getvalue()}
 
 
-def _shipped_curve(name: str) -> Path:
-    return project_root() / "checkpoints" / f"{name}.csv"
+def _losses(row: Result, folder: Path) -> bytes:
+    """The losses of a run, from its first step on."""
+    losses = (folder / LOSS_FILE).read_text(encoding="utf-8")
+    return (_continued(store.curve(row.experiment), losses) if len(row.parts) > 1 else losses).encode()
 
 
 def _shipped(row: Result, folder: Path) -> dict[Path, bytes]:
-    curve, losses = _shipped_curve(row.experiment), (folder / LOSS_FILE).read_text(encoding="utf-8")
-    if len(row.parts) > 1:
-        losses = _continued(curve, losses)
+    curve = store.curve(row.experiment)
     target = curve.with_suffix(".safetensors")
-    files = {target: (folder / SHIPPED_FILE).read_bytes(), curve: losses.encode()}
+    files = {target: (folder / SHIPPED_FILE).read_bytes(), curve: _losses(row, folder)}
     sums = target.with_name(checkpoint.SUMS)  # of files without a digest of their own; this one has one
     if sums.exists():
         lines = sums.read_text(encoding="utf-8").splitlines(keepends=True)

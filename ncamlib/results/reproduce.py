@@ -4,6 +4,7 @@ Each experiment has its folder, which one process at a time holds: the checkpoin
 `result.json`, `loss.csv` and a sheet of 24 reconstructions. `merge` ships the finished runs.
 """
 
+import io
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -82,6 +83,8 @@ class Task:
             raise InUse(f"process {pid} is training in {self.folder}")
         if self.warm_start and about and about["step"] == about["own_steps"]:
             raise NcamError(f"{self.folder} holds a run that was trained from scratch: train further in another --out")
+        if self.warm_start is None and about and about["step"] != about["own_steps"]:
+            raise NcamError(f"{self.folder} holds the further training of a model: add --more, or choose another --out")
 
     @property
     def trained(self) -> bool:
@@ -200,7 +203,9 @@ def measure_run(folder: Path, images: Images, device: torch.device) -> Result:
     first = header["step"] - len(losses) + 1
     lines = [f"{step},{loss:.4g}" for step, loss in enumerate(losses, first)]
     write_atomically(folder / LOSS_FILE, ("step,mse\n" + "\n".join(lines) + "\n").encode())
-    to_picture(sample_sheet(model, images)).save(folder / SHEET_FILE)
+    picture = io.BytesIO()
+    to_picture(sample_sheet(model, images)).save(picture, "PNG")
+    write_atomically(folder / SHEET_FILE, picture.getvalue())
     # Last, because it says that the others are there.
     write_atomically(folder / RESULT_FILE, (json.dumps(to_dict(row), indent=1) + "\n").encode())
     return row

@@ -6,18 +6,24 @@ rows of its table: only table runs are compared, and a better run never replaces
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from ncamlib.errors import NcamError
 from ncamlib.experiments import EXPERIMENTS
-from ncamlib.project import Records, recording, write_atomically
+from ncamlib.project import Records, project_root, recording, write_atomically
 from ncamlib.results.measurement import BEST, Result
 
 SCHEMA = 2
 
 
 def _upgrade(row: dict[str, Any]) -> dict[str, Any]:
-    """A row of schema 1: the machines, commits, ... of its parts were joined by plus signs, their shares not kept."""
+    """A row of an earlier commit. In schema 1 the machines, commits, ... of its parts were joined by plus signs, and
+    their shares not kept.
+    """
+    row = {{"attempts": "holders"}.get(name, name): value for name, value in row.items()}
+    if "parts" in row:
+        return row
     names = ("device", "backend", "commit", "torch")
     columns = {name: row.pop(name).split(" + ") for name in names}
     count = max(map(len, columns.values()))
@@ -36,6 +42,19 @@ def load(kind: str = BEST) -> dict[str, Result]:
     return {row.experiment: row for row in rows() if row.kind == kind}
 
 
+def curve(name: str) -> Path:
+    """Where the training loss of a shipped experiment is kept, one line per step."""
+    return project_root() / "checkpoints" / f"{name}.csv"
+
+
+def losses(name: str) -> list[float]:
+    """The training loss of a shipped experiment, one number per step; empty if none was kept."""
+    file = curve(name)
+    if not file.exists():
+        return []
+    return [float(line.split(",")[1]) for line in file.read_text(encoding="utf-8").splitlines()[1:]]
+
+
 def rows() -> list[Result]:
     """All recorded results; none outside a checkout. NcamError if damaged."""
     head, recorded = RECORDS.read()
@@ -49,7 +68,7 @@ def with_result(rows: Sequence[Result], result: Result) -> list[Result]:
     known = {(row.experiment, row.kind): row for row in rows}
     before = known.get((result.experiment, result.kind))
     if before is not None and before.parts != result.parts:  # another run, not the same measured again
-        result = replace(result, attempts=before.attempts + 1)
+        result = replace(result, holders=before.holders + 1)
     known[result.experiment, result.kind] = result
     places = {name: i for i, name in enumerate(EXPERIMENTS)}
     return sorted(known.values(), key=lambda row: (places.get(row.experiment, len(places)), row.kind))

@@ -1,4 +1,4 @@
-"""The recorded results as tables: the rows of the paper, the published numbers and ours. All Markdown is made here."""
+"""The recorded results as tables: the rows of the paper, the published numbers and ours."""
 
 import itertools
 import math
@@ -33,7 +33,7 @@ def summary() -> list[dict[str, Any]]:
 def _summary(name: str, experiment: Experiment | None, best: Result | None, alike: Result | None) -> dict[str, Any]:
     run = best or alike  # a run that is only compared ships no checkpoint
     yardstick = run and pca.load().get(run.data_digest)
-    errors = ("mse", "mse_rgb_white", "psnr", "heldout_mse", "attempts")
+    errors = ("mse", "mse_rgb_white", "psnr", "heldout_mse", "holders")
     about = ("train_steps", "minutes", "data_digest", "note")
     return {
         "name": name,

@@ -184,12 +184,6 @@ def average(run: Run) -> None:
 def check_ranks(group: Ranks, experiment: Experiment, images: Images, time_budget: float | None) -> None:
     """NcamError unless all processes were started for the same training, and the batch can be divided among them."""
     group.divide(experiment.train.batch)
-    if experiment.train.pool and experiment.model.decoder == "conv":
-        raise NcamError(f"'{experiment.name}' has a convolutional decoder: nothing grows that a pool could keep")
-    if experiment.train.pool and experiment.model.noise:
-        raise NcamError(
-            f"'{experiment.name}' has noise on its codes, which a pool does not keep: leave one of them out"
-        )
     if experiment.train.pool and group.world > 1:
         raise NcamError(f"'{experiment.name}' trains on a pool of states, which one process keeps: start it alone")
     if experiment.train.by_error and group.world > 1:

@@ -86,9 +86,10 @@ class Ranks:
 
 
 def own_device(device: torch.device) -> torch.device:
-    """Under torchrun each process has a GPU of its own."""
+    """Under torchrun each process has a GPU of its own, which becomes its current one."""
     if device.type == "cuda" and "LOCAL_RANK" in os.environ:
-        return torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+        device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+        torch.cuda.set_device(device)
     return device
 
 

@@ -5,6 +5,7 @@ cells-major, (T+1, B, H*W, C). During training the loop over the steps is captur
 shape and replayed.
 """
 
+import contextlib
 import functools
 import importlib.util
 import os
@@ -25,13 +26,13 @@ DOTS = ("ieee", "tf32x3", "tf32", "bf16")
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 
 
-def unsupported(state: Tensor, steps: int, hidden: int) -> str | None:
+def unsupported(state: Tensor, hidden: int) -> str | None:
     """Why this rollout cannot run here, or None if it can."""
     if hidden > MAX_HIDDEN:
         return f"{hidden} hidden units are more than {MAX_HIDDEN}"
     if state.device.type != "cuda" and not INTERPRETED:
         return f"the state is on {state.device}"
-    return obstacle(state, steps)
+    return obstacle(state)
 
 
 @functools.cache
@@ -292,5 +293,7 @@ def rollout(
     # Autograd is off inside Function.forward: whether to keep the states is decided here.
     save = torch.is_grad_enabled() and any(t.requires_grad for t in (state, w1, b1, w2, b2, leak))
     cone = save and keeps_cone(state, masks, wrap)
-    result = _Rollout.apply(state, w1, b1, w2, b2, leak, steps, masks, NORMS.index(norm), wrap, dot, save, cone)
+    on_its_device = torch.cuda.device(state.device) if state.is_cuda else contextlib.nullcontext()
+    with on_its_device:  # Triton and CUDA graphs use the current device
+        result = _Rollout.apply(state, w1, b1, w2, b2, leak, steps, masks, NORMS.index(norm), wrap, dot, save, cone)
     return result[:, :channels]
