@@ -112,7 +112,7 @@ class TrainConfig:
     stages: tuple[Stage, ...] = ()  # none: all at full size, the learning rate falling to 0
     scale_leak: bool = True  # the automaton's leak factor grows as the grid shrinks, see `Grower.grow`
     encoder_from: float = 0.0  # share of the training from which the encoder's convolutions learn; 1: never
-    components: bool = False  # the embedding begins as principal components, not as random projections
+    components: bool = False  # the embedding begins as scaled principal components, not as projections of the features
     pool: int = 0  # grown states kept to train on, see `training.pool`; 0: all grows from the seed, as in the paper
     pool_fresh: float = 0.25  # share of a batch from the pool that starts again from the seed, at least one
     pool_damage: float = 0.0  # share of it that is wounded

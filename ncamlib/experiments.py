@@ -72,13 +72,14 @@ def _row(
     size, per_cell = model.get("image_size", 64), per_cell or STEPS_PER_CELL[update]
     settings = {"code": code, "fire_rate": UPDATES[update], "steps": round(per_cell * size), **model}
     grids = LONGER_ON_SMALL_GRIDS if update == "syn" and size == 64 else ()
+    # Without slices there are 16 means, of which the mean colours would outweigh all others in a plain projection.
     standard = TrainConfig(
         learning_rate=LEARNING_RATE,
         batch=BATCH,
         ema=EMA,
         stages=() if update == "conv" else _stages(per_cell, size, grids),
         encoder_from=1.0,
-        components=code == "ce",
+        components=code == "ce" or not model.get("slices", True),
     )
     return Experiment(
         name=f"{images}-{code}-{update}" + (f"-{suffix}" if suffix else ""),

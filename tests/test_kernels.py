@@ -197,11 +197,12 @@ def equal_rows_stay_equal(monkeypatch):
 )
 def test_gradients_of_trained_automata_that_grow_in_step(backend, equal_rows_stay_equal):
     """Far from the seed only the sum of the gradients matters; apart they grow until float32 loses it."""
-    side = 24 if backend == "triton" and triton.INTERPRETED else 48
+    slow = backend == "triton" and triton.INTERPRETED
+    side, images = (24, [200]) if slow else (48, [100, 200, 300])
     model, _ = load_model(checkpoint_path("full-ce-syn"))
     leak, start = model.nca.leak().detach() * 64 / side, seed(model.config, 1, side, side)
     largest = []
-    for code in model.codes.embeddings[[100, 200, 300]]:
+    for code in model.codes.embeddings[images]:
         with torch.no_grad():
             weights = model.decode(code[None])
         arguments = (start, weights, leak, side // 2, None, "all", True)
@@ -212,7 +213,7 @@ def test_gradients_of_trained_automata_that_grow_in_step(backend, equal_rows_sta
         assert errors[4] < 5e-5
         largest.append(max(errors))
     # With any backend, one image in seven has a hidden unit so near zero that float32 turns it on or off.
-    assert sorted(largest)[1] < 1e-3
+    assert sorted(largest)[len(images) // 2] < 1e-3
 
 
 def _gradients(module, state, weights, leak, steps, norm, dtype=torch.float32, **cone) -> list[Tensor]:

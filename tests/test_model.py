@@ -291,6 +291,19 @@ def test_copies_of_an_image_add_no_direction(copies):
     assert project.weight[:4].norm(dim=1).max() < 5
 
 
+@torch.no_grad()
+def test_few_features_are_mixed_whole():
+    """However small a feature, two images that differ in nothing else are told apart as well as any."""
+    torch.manual_seed(0)
+    features = torch.randn(200, 6) * torch.tensor([1, 1, 1e-1, 1e-2, 1e-3, 1e-4])
+    project = Project(6, 64)
+    project.initialise(features, components=True)
+    out = project(features)
+    assert out.std().item() == pytest.approx(1, abs=0.1)
+    moved = project(features + torch.diag(features.std(0))[:, None]) - out
+    assert moved.norm(dim=2).mean(1).std() < 0.3 * moved.norm(dim=2).mean()
+
+
 def test_no_steps_leave_the_seed(images):
     model = build(SMALL)
     begun = model(images, steps=0)

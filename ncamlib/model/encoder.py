@@ -44,7 +44,8 @@ class Project(nn.Module):
             self.centre.copy_(x.mean(0))
             self.gain.copy_(1 / spread)
             if components:
-                self._initialise_with_components((x - self.centre) * self.gain)
+                few = x.shape[1] < len(self.weight)
+                (self._mix_components if few else self._initialise_with_components)((x - self.centre) * self.gain)
         else:  # one image, or copies of it: there is nothing to centre
             self.gain.copy_(1 / length.clamp_min(1e-6))
 
@@ -59,6 +60,16 @@ class Project(nn.Module):
         directions = F.normalize(vectors.flip(1)[:, :count].T.to(x.dtype) @ x, dim=1)  # (count, N), unit length
         scaled = directions * deviations.to(x.dtype).rsqrt()[:, None]
         self.weight[:count] = scaled * (count / deviations.sum()).sqrt().to(x.dtype)  # mean variance 1, as random ones
+
+    def _mix_components(self, x: Tensor) -> None:
+        """Where there are fewer features than numbers: random mixtures of all principal components of centred features
+        x (B, N), each scaled to deviation 1. Else the largest few would be all that the mixtures hold.
+        """
+        variances, axes = torch.linalg.eigh((x.T @ x).double() / len(x))
+        there = variances > 1e-12 * variances[-1]  # the others are rounding noise
+        variances, axes = variances[there], axes[:, there]
+        mixed = self.weight.double() @ axes / (variances * len(variances)).sqrt()
+        self.weight.copy_(mixed @ axes.T)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, N) -> (B, M)."""

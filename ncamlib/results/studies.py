@@ -106,7 +106,10 @@ def _seeds(variants: dict[str, Change]) -> dict[str, Change]:
 def _rows() -> dict[str, Change]:
     """The rows of the paper's ablation."""
     suffixes = {"full model": "", "no leak factor": "-noleak", "no normalisation": "-nonorm", "no slices": "-noslices"}
-    return {row: lambda base, suffix=suffix: experiment(base.name + suffix) for row, suffix in suffixes.items()}
+    return {
+        row: lambda base, suffix=suffix: train(components=False)(experiment(base.name + suffix))
+        for row, suffix in suffixes.items()
+    }
 
 
 def _ablation() -> dict[str, Change]:
@@ -175,6 +178,11 @@ def _steps_of_growth() -> dict[str, Change]:
     }
 
 
+def _means() -> dict[str, Change]:
+    """How the embedding begins where the encoder has 16 means and nothing else."""
+    return {"16 means, whitened": train(), "16 means as they are": train(components=False)}
+
+
 def _quarter() -> dict[str, Change]:
     """What might reach the earlier recipe's error in a quarter of its time."""
     return {
@@ -219,6 +227,7 @@ ABLATION, CLAIMS, FULL_SET = "ablation", "claims", "full-set"  # chapter 05, the
 STUDIES = {
     "full-ce-syn": Study("full-ce-syn", _recipe(), common=MORE_AT_FULL_SIZE),
     "chars-dna-sto": Study("chars-dna-sto", _steps_of_growth()),
+    "no-slices": Study("variety-dna-sto-noslices", _means()),
     QUARTER: Study("full-ce-syn", _quarter(), minutes=19),
     EARLIER_ABLATION: Study("variety-dna-sto", _seeds(_rows())),
     ABLATION: Study("variety-dna-sto", _seeds(_ablation()), steps=500),
