@@ -221,13 +221,13 @@ class Study:
 
 # Those of the recipe are named as their base. They are shown in `choices`, the others where their names say.
 RECIPE = ("full-ce-syn", "chars-dna-sto")
-QUARTER = "time-to-quality"
+QUARTER, NO_SLICES = "time-to-quality", "no-slices"
 EARLIER_ABLATION = "variety-dna-sto"  # chapter 05, in the recipe before this one
 ABLATION, CLAIMS, FULL_SET = "ablation", "claims", "full-set"  # chapter 05, the page on evidence
 STUDIES = {
     "full-ce-syn": Study("full-ce-syn", _recipe(), common=MORE_AT_FULL_SIZE),
     "chars-dna-sto": Study("chars-dna-sto", _steps_of_growth()),
-    "no-slices": Study("variety-dna-sto-noslices", _means()),
+    NO_SLICES: Study("variety-dna-sto-noslices", _means()),
     QUARTER: Study("full-ce-syn", _quarter(), minutes=19),
     EARLIER_ABLATION: Study("variety-dna-sto", _seeds(_rows())),
     ABLATION: Study("variety-dna-sto", _seeds(_ablation()), steps=500),

@@ -74,7 +74,7 @@ def of_the_recipe() -> tuple[list[Trial], list[Trial]]:
     """The recorded trials that `choices` shows: those of the present recipe, and those of earlier recipes, which no
     study has any more. Studies of the paper's claims are shown elsewhere.
     """
-    rows, known, shown = load(), studies.STUDIES, (*studies.RECIPE, studies.QUARTER)
+    rows, known, shown = load(), studies.STUDIES, (*studies.RECIPE, studies.NO_SLICES, studies.QUARTER)
     current = [row.study in known and row.change in known[row.study].changes for row in rows]
     present = [row for row, is_current in zip(rows, current, strict=True) if is_current and row.study in shown]
     return present, [row for row, is_current in zip(rows, current, strict=True) if not is_current]
