@@ -96,7 +96,8 @@ def trials(
 ) -> None:
     """Train the base experiments of studies with one setting changed at a time, and record the effect of each change.
 
-    Studies: full-ce-syn and chars-dna-sto (the recipe), time-to-quality, claims, full-set, ablation, variety-dna-sto.
+    Studies: full-ce-syn and chars-dna-sto (the recipe), no-slices, time-to-quality, claims, full-set, ablation,
+    variety-dna-sto.
     """
     from ncamlib.results import studies
     from ncamlib.results import trials as trying
