@@ -118,7 +118,7 @@ def test_a_rate_of_the_ablation_is_found_in_its_table(empty):
     )
     assert {row.change for row in trials.load()} <= studies.STUDIES[studies.ABLATION].changes.keys()
     table = tables.rates_markdown().splitlines()
-    assert table[0] == "| trained | 0.002 | 0.006 | 0.018 |"
+    assert table[0] == "| variant | learning rate 0.002 | learning rate 0.006 | learning rate 0.018 |"
     assert table[2] == "| full model | 0.0600 ± 0.0141 | **0.0400 ± 0.0000** | – |"
     assert table[3] == "| no slices | – | – | 0.1000 (1 of 2 diverged) |"
 

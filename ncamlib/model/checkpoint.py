@@ -29,6 +29,7 @@ VERSION = 2
 HEADER, DIGEST = "ncam", "sha256"  # the metadata of the file
 WITHOUT_DIGEST = 1  # files of this version have none; the shipped ones among them are listed in SUMS
 SUMS = "SHA256SUMS"  # beside the shipped checkpoints, as sha256sum writes and checks it
+SEES = ("encoder.stem.", "encoder.body.", "encoder.project.")  # from the picture to its embedding
 INT8_FROM = 200_000  # matrices and kernels with at least so many entries are stored in 8 bits
 SCALE = ".scale"
 MOST_HEADER = 2**26  # bytes
@@ -152,7 +153,9 @@ def _upgrade(tensors: dict[str, Tensor], header: dict[str, Any]) -> None:
 
 
 def pack(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Half precision; 8 bits with a scale per row (output) for large matrices and kernels."""
+    """Half precision; 8 bits with a scale per row (output) for large matrices and kernels. What sees the picture is
+    kept in single precision where it is small: without slices, pictures differ in the fourth digit of a mean.
+    """
     packed = {}
     for name, tensor in tensors.items():
         if not tensor.is_floating_point():
@@ -161,6 +164,8 @@ def pack(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
             scale = tensor.abs().amax(list(range(1, tensor.ndim)), keepdim=True).clamp_min(1e-12) / 127
             packed[name] = (tensor / scale).round().to(torch.int8)
             packed[name + SCALE] = scale
+        elif name.startswith(SEES):
+            packed[name] = tensor.float()
         else:
             packed[name] = tensor.half()
     return packed

@@ -145,7 +145,7 @@ def spread(values: Sequence[float | None], without: str = "diverged") -> str:
 
 def seeds_markdown(study: str) -> str:
     """Trials over several seeds as a Markdown table: a row per variant, with means and standard deviations."""
-    titles = ["trained", "seeds", "MSE, as trained", "clean codes", "after 2 T", "felt far away", "leak factor"]
+    titles = ["variant", "seeds", "MSE, as trained", "clean codes", "after 2 T", "felt far away", "leak factor"]
     lines = [f"| {' | '.join(titles)} |", f"|---|{'--:|' * (len(titles) - 1)}"]
     for variant, rows in trials.by_variant(study).items():
         errors = [spread([row.mse for row in rows]), spread([row.mse_clean for row in rows], "beyond bounds")]
@@ -163,7 +163,7 @@ def rates_markdown() -> str:
     variants = trials.over_seeds(studies.ABLATION)
     rows = dict.fromkeys(variant.split(studies.AT_RATE)[0] for variant in variants)
     lines = [
-        f"| trained | {' | '.join(f'{rate:g}' for rate in studies.RATES)} |",
+        f"| variant | {' | '.join(f'learning rate {rate:g}' for rate in studies.RATES)} |",
         f"|---|{'--:|' * len(studies.RATES)}",
     ]
     for row in rows:
