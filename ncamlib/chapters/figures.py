@@ -233,8 +233,8 @@ def sweeps(lines: dict[str, dict[str, Sequence[tuple[float, float, float]]]]) ->
             axis.set_xticks(sizes, [f"{size:g}" for size in sizes])
             axis.minorticks_off()
         column[1].set_xlabel(name)
-    axes[0, 0].set_ylabel("ms")
-    axes[1, 0].set_ylabel("MiB")
+    axes[0, 0].set_ylabel("ms per sample and step", fontsize=8)
+    axes[1, 0].set_ylabel("MiB per sample and step", fontsize=8)
     figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="upper center", ncol=5, frameon=False)
     figure.tight_layout(rect=(0, 0, 1, 0.94))
     return figure

@@ -108,7 +108,7 @@ class Run:
         return orders[begin : begin + batch].to(self.generator.device)
 
     def save(self, folder: Path) -> None:
-        """Write the training checkpoint and the half-precision model. If weights are not finite, raises Diverged and
+        """Write the training checkpoint and the model. If weights are not finite, raises Diverged and
         writes nothing. The model comes first: if the rest is cut off, the same command trains the end again.
         """
         if not all(parameter.isfinite().all() for parameter in self.model.parameters()):
