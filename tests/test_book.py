@@ -157,14 +157,14 @@ def test_the_readme_snippet_runs(tmp_path):
 
 # Every chapter runs with other parameters than its own, quickly, and its output says so.
 SMOKE = {
-    "01_growth": ({"emoji": "🆒"}, "COOL_button"),
+    "01_growth": ({"emoji": "🆒", "rows": 1}, "COOL_button"),
     "02_encodings": ({"sample": 3, "shown": 2}, "DNA-SYN 16-512"),
     "04_genetic_engineering": ({"group_b": "Santa", "targets": "🍕", "thresholds": "0.6"}, "Santa: "),
     "05_ablation": ({"retrain": True, "minutes": 0.03, "dataset": "chars", "sample": 4, "shown": 2}, "Trained afresh"),
     "06_cifar10": ({"data_dir": "pictures", "sample": 2, "shown": 2}, "measured on 2 of 3 pictures"),
     "07_single_nca": ({"emoji": "🆒"}, "1 picture"),
     "08_beyond": ({"sample": 4, "shown": 3, "factor": 2}, "never seen"),
-    "09_regeneration": ({"kind": "half", "after": 2}, "T after damage"),
+    "09_regeneration": ({"kind": "half", "after": 2, "shown": 2}, "T after damage"),
     "03_subsets": ({"subsets": "emos", "sample": 4, "shown": 2}, "shipped: emos"),
     "evidence": ({"most": 2}, "DNA codes are as good"),
     "live": ({"first": "🆒", "mutation_rate": 0.25}, "COOL_button"),
