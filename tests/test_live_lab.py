@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -19,7 +20,8 @@ CELLS = [
     "def follow(change):\n"
     "    Path('seen.txt').write_text(f'{live.mutation_rate} {live.emoji}')\n"
     "    live.steps_per_second = 77\n"
-    "live.observe(follow, ['mutation_rate', 'emoji'])",
+    "live.observe(follow, ['mutation_rate', 'emoji'])\n"
+    "Path('seen.txt').touch()",
 ]
 BUTTON = ".ncam .all button >> nth=3"
 
@@ -58,6 +60,15 @@ def lab(request, tmp_path):
     log.close()
 
 
+def until(page, holds):
+    """Wait until something holds, at most 30 s; the page goes on meanwhile."""
+    for _ in range(120):
+        if holds():
+            return
+        page.wait_for_timeout(250)
+    raise AssertionError("it did not happen within 30 s")
+
+
 @pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium")
 def test_traits_go_both_ways(lab):
     from playwright.sync_api import sync_playwright
@@ -73,7 +84,7 @@ def test_traits_go_both_ways(lab):
         page.click("text=Run All Cells >> nth=0")
         page.wait_for_selector(".ncam .picture", timeout=60_000)
         page.wait_for_function("document.querySelector('.ncam').dataset.state === 'grown'")
-        page.wait_for_timeout(2000)  # the second cell has run
+        until(page, seen.exists)  # the second cell has run
         page.evaluate(
             """() => {
               const e = document.querySelector('.ncam [name=mutation]');
@@ -84,11 +95,5 @@ def test_traits_go_both_ways(lab):
         page.wait_for_function("document.querySelector('.ncam [name=speed]').value === '77'")
         assert seen.read_text().split() == ["0.4", "#"]
         page.evaluate("document.querySelectorAll('.ncam .all button')[3].click()")
-        for _ in range(40):
-            said = seen.read_text().split()  # nothing while it is being written
-            if len(said) == 2 and said[1] != "#":
-                break
-            page.wait_for_timeout(250)
-        assert said[0] == "0.4"
-        assert said[1] != "#"
+        until(page, lambda: re.fullmatch(r"0\.4 [^#]+", seen.read_text()))  # empty while it is being written
         browser.close()
