@@ -91,9 +91,9 @@ class Stage:
         for name in ("grid", "steps", "batch"):
             if getattr(self, name) < 1:
                 raise NcamError(f"{name} of a stage is {getattr(self, name)}: it must be at least 1")
-        if not (0 < self.until <= 1 and all(0 <= rate < math.inf for rate in self.rates)):
+        if not (0 < self.until <= 1 and len(self.rates) == 2 and all(0 <= rate < math.inf for rate in self.rates)):
             raise NcamError(
-                f"a stage until {self.until} with rates {self.rates}: give a share, and finite rates from 0"
+                f"a stage until {self.until} with rates {self.rates}: give a share, and two finite rates from 0"
             )
 
 

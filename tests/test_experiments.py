@@ -81,9 +81,10 @@ def says_why(err: str) -> bool:
 
 
 def kind(experiment):
-    """What the commands treat alike: rows of one kind differ in their images only."""
+    """What the commands treat alike."""
     one = small(experiment)
-    return one.model, one.ships_encoder, one.train.pool > 0, one.images == "cifar10"
+    pool = one.train.pool > 0, one.train.pool_damage > 0
+    return one.model, one.ships_encoder, *pool, one.train.mutation, one.images == "cifar10"
 
 
 KINDS = {kind(experiment): name for name, experiment in reversed(EXPERIMENTS.items())}
@@ -165,6 +166,8 @@ def test_a_model_of_ones_own_is_as_good_as_a_shipped_one(ncam, pictures, tmp_pat
     live._answer(live, {"type": "load", "file": "seedlings"}, [])
     assert [seedling["title"] for seedling in live.seedlings] == ["0.png", "1.png", "2.png", "3.png"]
     assert live._file("growing", "manifold")[:2] == b"\x1f\x8b", "not packed"
+    (pictures / "3.png").unlink()
+    assert len(LiveManifold("drawings-dna-syn", data_dir=pictures)._images) == 3
 
 
 def test_what_the_page_cannot_run_is_said(pictures, monkeypatch):

@@ -304,6 +304,24 @@ def test_few_features_are_mixed_whole():
     assert moved.norm(dim=2).mean(1).std() < 0.3 * moved.norm(dim=2).mean()
 
 
+@pytest.mark.parametrize(("images", "features"), [(5, 16), (20, 40), (200, 6)])
+@torch.no_grad()
+def test_new_images_get_embeddings_like_those_of_known_ones(images, features):
+    """Rounding noise is no direction; a small deviation is, however the features are turned."""
+    torch.manual_seed(0)
+    x = torch.rand(images, features)
+    if images > features:
+        turned, _ = torch.linalg.qr(torch.randn(features, features))
+        x = x * torch.logspace(0, -4, features) @ turned
+    project = Project(features, 64)
+    project.initialise(x, components=True)
+    assert project(x).std().item() == pytest.approx(1, abs=0.2)
+    new = torch.rand(50, features)
+    if images > features:
+        new = new * torch.logspace(0, -4, features) @ turned
+    assert 0.3 < project(new).std() < 2
+
+
 def test_no_steps_leave_the_seed(images):
     model = build(SMALL)
     begun = model(images, steps=0)

@@ -238,12 +238,11 @@ def test_writers_at_once_lose_nothing(tmp_path, chosen, checkout):
 
 def test_a_shipped_model_is_trained_further_and_counts_all_its_training(tmp_path, chosen, checkout):
     one = [e for e in chosen if e.ships_encoder]
-    for folder in ("first", "second", "third"):
+    for mse, folder in ((0.3, "first"), (0.2, "second"), (0.1, "third")):
         reproduced(one, tmp_path / folder, more=True)
         row = json.loads((tmp_path / folder / one[0].name / reproduce.RESULT_FILE).read_text())
         # A worse run would not be shipped; here it has to be, to be trained further.
-        (tmp_path / folder / one[0].name / reproduce.RESULT_FILE).write_text(json.dumps({**row, "mse": 0.1}))
-        (checkout / "figures" / "results.json").unlink(missing_ok=True)
+        (tmp_path / folder / one[0].name / reproduce.RESULT_FILE).write_text(json.dumps({**row, "mse": mse}))
         merge.merge([tmp_path / folder], report=lambda _: None)
     header = checkpoint.load_model(one[0].name)[1]
     assert header["step"] == row["train_steps"] == 9
@@ -298,13 +297,34 @@ def test_a_run_that_started_afresh_is_not_taken_for_one_trained_further(tmp_path
     assert reproduced(one, tmp_path / "more", more=True) == []
     assert reproduced(one, tmp_path / "more", report=said.append) == [one[0].name]
     assert "add --more, or choose another --out" in said[-1]
+    checkpoint.checkpoint_path(one[0].name).unlink()
+    assert reproduced(one, tmp_path / "more", more=True, report=said.append) == [one[0].name]
+    assert "its shipped checkpoint is missing" in said[-1]
 
 
-def test_two_continuations_of_one_run_keep_one_curve(tmp_path):
-    curve = tmp_path / "a.csv"
-    curve.write_text("step,mse\n1,0.5\n2,0.4\n3,0.3\n4,0.2\n")
-    assert merge._continued(curve, "step,mse\n3,0.35\n4,0.25\n") == "step,mse\n1,0.5\n2,0.4\n3,0.35\n4,0.25\n"
-    assert merge._continued(tmp_path / "none.csv", "step,mse\n3,0.35\n") == "step,mse\n3,0.35\n"
+def test_losses_of_another_run_are_not_put_before_a_continuation(tmp_path, chosen, checkout):
+    one = [e for e in chosen if e.ships_encoder]
+    name, curve = one[0].name, merge.table_files(one[0].name)[0]
+
+    def steps(folder, mse, **how):
+        reproduced(one, tmp_path / folder, **how)
+        file = tmp_path / folder / name / reproduce.RESULT_FILE
+        file.write_text(json.dumps({**json.loads(file.read_text()), "mse": mse}))
+
+    steps("first", 0.3)
+    merge.merge([tmp_path / "first"], table=True)
+    for folder, mse in (("a", 0.4), ("b", 0.2)):
+        steps(folder, mse, more=True)
+    steps("other", 0.1, steps=2)
+    merge.merge([tmp_path / "b"])  # two continuations of one run
+    merge.merge([tmp_path / "other"])
+    for folder in ("a", "b"):
+        merge.merge([tmp_path / folder], table=True, ship=False)
+        kept = curve.read_text().splitlines(keepends=True)
+        assert [line.split(",")[0] for line in kept] == ["step", *"123456"]
+        own = (tmp_path / folder / name / reproduce.LOSS_FILE).read_text().splitlines(keepends=True)
+        first = (tmp_path / "first" / name / reproduce.LOSS_FILE).read_text().splitlines(keepends=True)
+        assert kept == [*first, *own[1:]]
 
 
 def test_a_table_run_stays_when_a_better_one_comes(tmp_path, chosen, checkout):

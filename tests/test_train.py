@@ -26,7 +26,7 @@ from ncamlib.project import locked, write_atomically
 from ncamlib.training import schedule
 from ncamlib.training.drawing import Draws
 from ncamlib.training.loop import Budget, Diverged, check_ranks, train
-from ncamlib.training.processes import InUse, Ranks, only_one, stop_requests
+from ncamlib.training.processes import InUse, Ranks, only_one, own_device, stop_requests
 from ncamlib.training.run import MAP, MODEL_FILE, TRAINING_FILE, prepare
 
 CPU = torch.device("cpu")
@@ -348,6 +348,15 @@ def test_half_of_torchruns_environment_is_refused(tmp_path, images, monkeypatch,
     monkeypatch.delenv(missing)
     with pytest.raises(NcamError, match=f"RANK is set, but {missing} is not a number.*torchrun"):
         train(tiny(2), images, tmp_path, CPU, quiet=True)
+
+
+@pytest.mark.parametrize(("own", "says"), [("x", "LOCAL_RANK is not a number"), ("2", "process 3 of this machine")])
+def test_each_process_needs_a_gpu(monkeypatch, own, says):
+    for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_PORT"):
+        monkeypatch.setenv(name, own if name == "LOCAL_RANK" else "3")
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    with pytest.raises(NcamError, match=says):
+        own_device(torch.device("cuda"))
 
 
 def test_time_budget_ends_training(tmp_path, images):

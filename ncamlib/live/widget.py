@@ -99,11 +99,13 @@ class LiveManifold(anywidget.AnyWidget):
         self._images = data.load(
             headers[0]["images"], config.image_size, config.image_channels, data_dir and Path(data_dir)
         )
-        coded = any(isinstance(one.model, Coded) and one.model.encoder is None for one in self._models.values())
-        if coded and not self._images.sequences and self._images.digest != headers[0]["data_digest"]:
+        same = self._images.sequences or self._images.digest == headers[0]["data_digest"]
+        coded = [one.model for one in self._models.values() if isinstance(one.model, Coded)]
+        books = [model.codes for model in coded if model.encoder is None]
+        if not same and not all(book.knows(self._images.pixels) for book in books):
             raise NcamError(
-                f"{experiment} knows the codes of the images it was trained on only, and these are others: "
-                "give their folder as data_dir"
+                f"{experiment} knows the codes of the images it was trained on only, and some of these are others: "
+                "give the folder of those as data_dir"
             )
         self._first = [self._images.index(key) for key in data.listed(first)] or list(
             range(0, len(self._images), -(-len(self._images) // SEEDLINGS))

@@ -1,7 +1,8 @@
 """Checkpoints: safetensors with a JSON header and a digest; nothing is pickled, nothing half written.
 
 Two kinds share the format: `training` (everything that resuming needs, full precision) and `model`
-(what using it needs, half precision, large matrices in 8 bits per row, the encoder or a codebook in its place).
+(what using it needs, the encoder or a codebook in its place: half precision, large matrices in 8 bits per row, and
+what makes means of a picture in full).
 """
 
 import copy
@@ -29,7 +30,7 @@ VERSION = 2
 HEADER, DIGEST = "ncam", "sha256"  # the metadata of the file
 WITHOUT_DIGEST = 1  # files of this version have none; the shipped ones among them are listed in SUMS
 SUMS = "SHA256SUMS"  # beside the shipped checkpoints, as sha256sum writes and checks it
-SEES = ("encoder.stem.", "encoder.body.", "encoder.project.")  # from the picture to its embedding
+SEES = ("encoder.stem.", "encoder.body.", "encoder.project.")  # from the picture to its means, and the map after them
 INT8_FROM = 200_000  # matrices and kernels with at least so many entries are stored in 8 bits
 SCALE = ".scale"
 MOST_HEADER = 2**26  # bytes
@@ -193,7 +194,7 @@ def _hollow(config: ModelConfig, state: dict[str, Tensor], path: Path) -> Model:
 
 
 def save_model(path: Path, model: Model, header: dict[str, Any]) -> None:
-    """Save what using the model needs, in half precision."""
+    """Save what using the model needs, packed: mostly in half precision and in 8 bits."""
     state = {name: tensor.detach().cpu() for name, tensor in model.state_dict().items()}
     write(path, pack(state), {"kind": "model", "model": to_dict(model.config), **header})
 

@@ -65,8 +65,9 @@ class Project(nn.Module):
         """Where there are fewer features than numbers: random mixtures of all principal components of centred features
         x (B, N), each scaled to deviation 1. Else the largest few would be all that the mixtures hold.
         """
-        variances, axes = torch.linalg.eigh((x.T @ x).double() / len(x))
-        there = variances > 1e-12 * variances[-1]  # the others are rounding noise
+        x = x.double()  # a product in single precision would drown the smallest
+        variances, axes = torch.linalg.eigh(x.T @ x / len(x))
+        there = variances > 1e-10 * variances[-1]  # the others are rounding noise of the features
         variances, axes = variances[there], axes[:, there]
         mixed = self.weight.double() @ axes / (variances * len(variances)).sqrt()
         self.weight.copy_(mixed @ axes.T)
@@ -97,7 +98,9 @@ class Encoder(nn.Module):
 
     def means(self, images: Tensor) -> Tensor:
         """The input of the fully connected part: the four means of section 3.1, or only the first."""
-        maps = self.body(self.stem(images))
+        # In 10 bits, as cuDNN multiplies by default, the smallest differences between images would be lost.
+        with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+            maps = self.body(self.stem(images))
         return slice_means(maps) if self.slices else maps.mean((2, 3))
 
     @torch.no_grad()
@@ -143,6 +146,10 @@ class Codebook(nn.Module):
         book.keys.copy_(torch.tensor([_key(image) for image in images]))
         book.embeddings.copy_(embeddings)
         return book.to(device)
+
+    def knows(self, images: Tensor) -> bool:
+        """Whether all images (B, image_channels, H, W) are in it."""
+        return {_key(image) for image in images} <= {*self.keys.tolist()}
 
     def forward(self, images: Tensor) -> Tensor:
         """Look up images (B, image_channels, H, W) -> (B, E)."""

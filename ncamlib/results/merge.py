@@ -1,6 +1,7 @@
 """Ships finished training runs: checkpoints, losses and results go into the checkout."""
 
 import io
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -27,19 +28,31 @@ def table_files(name: str) -> tuple[Path, Path]:
     return folder / f"{name}.csv", folder / f"{name}.png"
 
 
-def _continued(curve: Path, losses: str) -> str:
-    """The losses of a run that was trained further: the shipped curve up to where its own begin."""
+def _losses(row: Result, folder: Path, rows: Sequence[Result]) -> bytes:
+    """The losses of a run, from its first step on if the run that it continues is recorded."""
+    losses = (folder / LOSS_FILE).read_text(encoding="utf-8")
     head, *own = losses.splitlines(keepends=True)
-    if not curve.exists() or not own:
-        return losses
+    first = int(own[0].split(",")[0]) if own else 1
+    for one in rows:
+        shared = itertools.takewhile(lambda pair: pair[0] == pair[1], zip(one.parts, row.parts, strict=False))
+        if first > 1 and one.experiment == row.experiment and sum(part.step for part, _ in shared) >= first - 1:
+            return "".join([head, *_before(first, _curve(one)), *own]).encode()
+    return losses.encode()
+
+
+def _curve(row: Result) -> Path:
+    """Where the losses of a recorded run are."""
+    kept, _ = table_files(row.experiment)
+    return kept if row.kind == TABLE and kept.exists() else store.curve(row.experiment)
+
+
+def _before(first: int, curve: Path) -> list[str]:
+    """The lines of a loss curve before a step."""
     try:
-        first, shipped = int(own[0].split(",")[0]), curve.read_text(encoding="utf-8").splitlines(keepends=True)[1:]
-        before = [line for line in shipped if int(line.split(",")[0]) < first]
-    except ValueError as error:
-        raise NcamError(
-            f"the losses beside {curve} are damaged ({error}): restore them from version control"
-        ) from error
-    return "".join([head, *before, *own])
+        lines = curve.read_text(encoding="utf-8").splitlines(keepends=True)[1:]
+        return [line for line in lines if int(line.split(",")[0]) < first]
+    except (OSError, ValueError) as error:
+        raise NcamError(f"the losses in {curve} are damaged ({error}): restore them from version control") from error
 
 
 def merge(folders: Sequence[Path], table: bool = False, report: Report = print, ship: bool = True) -> None:
@@ -90,8 +103,9 @@ def _changes(
     if any(one and one.data_digest != row.data_digest for one in (known, alike)):
         report(f"{row.experiment}: {folder} was trained on other images than the recorded result: left out")
         return {}
+    losses = _losses(row, folder, rows)
     if table:
-        files |= _table_run(row, folder)
+        files |= _table_run(row, folder, losses)
         rows = store.with_result(rows, replace(row, kind=TABLE))
         report(f"{row.experiment}: {row.mse:.4f} recorded as its table run")
     if not ship:
@@ -99,7 +113,7 @@ def _changes(
     if known and known.mse <= row.mse:
         report(f"{row.experiment}: {row.mse:.4f} is no better than the recorded {known.mse:.4f}")
     else:
-        shipped, (curve, _) = _shipped(row, folder), table_files(row.experiment)
+        shipped, (curve, _) = _shipped(row, folder, losses), table_files(row.experiment)
         if table and not curve.exists():
             del files[curve]
         elif not table and known and alike and alike.parts == known.parts:
@@ -110,24 +124,18 @@ def _changes(
     return files | {store.RECORDS.path: store.text(rows)} if files else {}
 
 
-def _table_run(row: Result, folder: Path) -> dict[Path, bytes]:
+def _table_run(row: Result, folder: Path, losses: bytes) -> dict[Path, bytes]:
     curve, picture = table_files(row.experiment)
     with Image.open(folder / SHEET_FILE) as sheet:  # 256 colours are enough to judge by, and a third of the size
         buffer = io.BytesIO()
         sheet.quantize(256).save(buffer, "PNG", optimize=True)
-    return {curve: _losses(row, folder), picture: buffer.getvalue()}
+    return {curve: losses, picture: buffer.getvalue()}
 
 
-def _losses(row: Result, folder: Path) -> bytes:
-    """The losses of a run, from its first step on."""
-    losses = (folder / LOSS_FILE).read_text(encoding="utf-8")
-    return (_continued(store.curve(row.experiment), losses) if len(row.parts) > 1 else losses).encode()
-
-
-def _shipped(row: Result, folder: Path) -> dict[Path, bytes]:
+def _shipped(row: Result, folder: Path, losses: bytes) -> dict[Path, bytes]:
     curve = store.curve(row.experiment)
     target = curve.with_suffix(".safetensors")
-    files = {target: (folder / SHIPPED_FILE).read_bytes(), curve: _losses(row, folder)}
+    files = {target: (folder / SHIPPED_FILE).read_bytes(), curve: losses}
     sums = target.with_name(checkpoint.SUMS)  # of files without a digest of their own; this one has one
     if sums.exists():
         lines = sums.read_text(encoding="utf-8").splitlines(keepends=True)

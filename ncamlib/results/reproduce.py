@@ -70,6 +70,7 @@ class Task:
     folder: Path
     seconds: float | None = None  # of training; None: as many optimiser steps as the experiment says
     warm_start: Path | None = None
+    more: bool = False  # whether a trained model is to be trained further
 
     def header(self) -> dict[str, Any] | None:
         """The header of the training checkpoint; None if there is none yet."""
@@ -84,7 +85,8 @@ class Task:
         if self.warm_start and about and about["step"] == about["own_steps"]:
             raise NcamError(f"{self.folder} holds a run that was trained from scratch: train further in another --out")
         if self.warm_start is None and about and about["step"] != about["own_steps"]:
-            raise NcamError(f"{self.folder} holds the further training of a model: add --more, or choose another --out")
+            mend = "its shipped checkpoint is missing, restore that" if self.more else "add --more"
+            raise NcamError(f"{self.folder} holds the further training of a model: {mend}, or choose another --out")
 
     @property
     def trained(self) -> bool:
@@ -97,7 +99,7 @@ class Task:
     @property
     def result(self) -> Result | None:
         """The result of exactly this training, if it was measured."""
-        if not all((self.folder / name).exists() for name in (RESULT_FILE, SHIPPED_FILE, LOSS_FILE)):
+        if not all((self.folder / name).exists() for name in (RESULT_FILE, SHIPPED_FILE, LOSS_FILE, SHEET_FILE)):
             return None
         row, about = read_result(self.folder), self.header()
         known = about and (about["step"], about["data_digest"])
@@ -146,7 +148,7 @@ def queue(
         warm_start = model if model and model.exists() else None
         asked = further(experiment) if warm_start else experiment
         asked = replace(asked, train=replace(asked.train, steps=steps)) if steps else asked
-        tasks.append(Task(asked, out / experiment.name, seconds.get(experiment.name), warm_start))
+        tasks.append(Task(asked, out / experiment.name, seconds.get(experiment.name), warm_start, more))
     return tasks
 
 

@@ -104,7 +104,7 @@ def _seeds(variants: dict[str, Change]) -> dict[str, Change]:
 
 
 def _rows() -> dict[str, Change]:
-    """The rows of the paper's ablation."""
+    """The rows of the paper's ablation, which differ in one part each: all embeddings begin as random projections."""
     suffixes = {"full model": "", "no leak factor": "-noleak", "no normalisation": "-nonorm", "no slices": "-noslices"}
     return {
         row: lambda base, suffix=suffix: train(components=False)(experiment(base.name + suffix))

@@ -86,22 +86,32 @@ class Ranks:
 
 
 def own_device(device: torch.device) -> torch.device:
-    """Under torchrun each process has a GPU of its own, which becomes its current one."""
-    if device.type == "cuda" and "LOCAL_RANK" in os.environ:
-        device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+    """Under torchrun each process has a GPU of its own, which becomes its current one; NcamError without one."""
+    if device.type == "cuda" and launched():
+        own, there = int(os.environ["LOCAL_RANK"]), torch.cuda.device_count()
+        if own >= there:
+            raise NcamError(
+                f"this is process {own + 1} of this machine, which has {there} GPUs: start as many processes"
+            )
+        device = torch.device("cuda", own)
         torch.cuda.set_device(device)
     return device
+
+
+def launched() -> bool:
+    """Whether torchrun started this process; NcamError if the environment says so in part only."""
+    for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_PORT") if "RANK" in os.environ else ():
+        if not os.environ.get(name, "").isdigit():
+            raise NcamError(f"RANK is set, but {name} is not a number: start several processes with torchrun")
+    return "RANK" in os.environ
 
 
 @contextlib.contextmanager
 def ranks(device: torch.device) -> Iterator[Ranks]:
     """Join the other processes if torchrun started this one."""
-    if "RANK" not in os.environ:
+    if not launched():
         yield Ranks()
         return
-    for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_PORT"):
-        if not os.environ.get(name, "").isdigit():
-            raise NcamError(f"RANK is set, but {name} is not a number: start several processes with torchrun")
     joined = not dist.is_initialized()
     if joined:
         dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo")
