@@ -23,6 +23,7 @@ from ncamlib.experiments import experiment
 from ncamlib.machine import pick_device
 from ncamlib.model import checkpoint
 from ncamlib.project import locked, write_atomically
+from ncamlib.results.reproduce import deployable
 from ncamlib.training import schedule
 from ncamlib.training.drawing import Draws
 from ncamlib.training.loop import Budget, Diverged, check_ranks, train
@@ -253,6 +254,35 @@ def test_a_warm_start_that_is_killed_at_once_keeps_what_came_before(tmp_path, im
     about = train(tiny(2), images, further, CPU, quiet=True, warm_start=model).header()
     assert about["parts"][:-1] == before
     assert [part["step"] for part in about["parts"]] == [3, 2]
+
+
+@pytest.mark.parametrize("saved", ["with its encoder", "with codes"])
+@pytest.mark.parametrize("predictor", ["weights", "film"])
+def test_dna_letters_take_over_the_automata_of_continuous_codes(tmp_path, images, monkeypatch, saved, predictor):
+    monkeypatch.setattr("ncamlib.model.lettering.FIT_STEPS", 600)
+    alike = {"fire_rate": 1.0, "predictor": predictor}
+    first = train(tiny(20, {**alike, "code": "ce"}), images, tmp_path / "ce", CPU, quiet=True)
+    first.model.predictor.bias.data += 0.1  # the offset of the codes must reach the map and every block
+    file, about = tmp_path / "ce.safetensors", first.header()
+    about["experiment"]["name"] = "emos-ce-syn"
+    ships = deployable(first.model, images, encoder=saved == "with its encoder")
+    checkpoint.save_model(file, ships, about)
+    continuous, _ = checkpoint.load_model(file)
+    run = train(tiny(1, alike, learning_rate=1e-12), images, tmp_path / "dna", CPU, quiet=True, warm_start=file)
+
+    embedding = run.model.embed(images.pixels)
+    for ours, theirs in zip(run.model.predictor(embedding), continuous.weights(images.pixels), strict=True):
+        torch.testing.assert_close(ours, theirs, atol=2e-4, rtol=1e-3)
+    assert embedding.mean(0).abs().max() < 1e-3
+    assert embedding.square().mean().sqrt().item() == pytest.approx(1, abs=1e-3)
+    assert (run.model(images.pixels) - continuous(images.pixels)).square().mean() < 2e-3, "letters carry the code"
+    assert [(part.get("experiment"), part["step"]) for part in run.header()["parts"]] == [
+        ("emos-ce-syn", 20),
+        (None, 1),
+    ]
+    for wrong in ({**alike, "embedding": 8}, {**alike, "code": "ce", "hidden": 8}):
+        with pytest.raises(NcamError, match="does not have the model"):
+            train(tiny(1, wrong), images, tmp_path / str(len(wrong)), CPU, quiet=True, warm_start=file)
 
 
 def test_what_a_killed_process_left_half_written_is_swept(tmp_path):

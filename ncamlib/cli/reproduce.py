@@ -42,6 +42,12 @@ def reproduce(
     optimiser_steps: OptimiserSteps = None,
     steps: StepsAlias = None,
     more: Annotated[bool, typer.Option("--more", help="Train the shipped checkpoints further.")] = False,
+    start: Annotated[
+        str | None,
+        typer.Option(
+            "--from", help="Start from this model; continuous codes are put into letters where a row has them."
+        ),
+    ] = None,
     status: Annotated[bool, typer.Option("--status", help="Show the progress of each, and train nothing.")] = False,
     nice: Annotated[int, typer.Option(help="Yield the processor to others, 0 to 19.", callback=between(0, 19))] = 0,
     threads: Threads = None,
@@ -59,7 +65,7 @@ def reproduce(
     _photographs(rows, data_dir)
     if out.exists() and not out.is_dir():
         raise NcamError(f"{out} is a file: --out takes a folder")
-    tasks = reproduction.queue(rows, out, parse_duration(time_budget), optimiser_steps or steps, more)
+    tasks = reproduction.queue(rows, out, parse_duration(time_budget), optimiser_steps or steps, more, start)
     if status:
         width = max(len(task.experiment.name) for task in tasks)
         for task in tasks:

@@ -108,16 +108,16 @@ class DNACode(nn.Module):
         weight = self._alphabet_first(self.from_letters.weight, 1)
         return self.from_gene(F.linear(known, weight, self.from_letters.bias)).squeeze(-1)
 
-    def initialise(self, generator: torch.Generator) -> float:
+    def initialise(self, generator: torch.Generator, steps: int | None = None) -> float:
         """Fit the code to carry standard normal values through 50% mutation; returns the residual squared error.
 
         This takes a few seconds and no image. Without it, letters hardly depend on the image at first while half of
         them are replaced, and training spends its time escaping from that.
         """
-        optimiser = torch.optim.Adam(self.parameters(), FIT_RATE)
-        for i in range(FIT_STEPS):
+        optimiser, steps = torch.optim.Adam(self.parameters(), FIT_RATE), steps or FIT_STEPS
+        for i in range(steps):
             for group in optimiser.param_groups:
-                group["lr"] = FIT_RATE * min(1.0, 2 * (1 - i / FIT_STEPS))
+                group["lr"] = FIT_RATE * min(1.0, 2 * (1 - i / steps))
             values = torch.randn(1, FIT_BATCH, generator=generator, device=generator.device)
             mutation = draw_mutation((1, FIT_BATCH, self.letters), 0.5, self.alphabet, generator)
             loss = F.mse_loss(self.decode(mutate(self.encode(values), mutation)), values)

@@ -134,6 +134,7 @@ class Part:
     backend: str
     commit: str
     torch: str
+    experiment: str = ""  # that it trained, if another one
 
 
 @dataclass(frozen=True)

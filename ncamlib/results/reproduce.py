@@ -138,17 +138,19 @@ def queue(
     budget: float | None = None,
     steps: int | None = None,
     more: bool = False,
+    start: str | None = None,
 ) -> list[Task]:
     """The tasks to do. The budget (seconds) is shared among all; without one each takes `steps` optimiser steps,
-    or its own number. With `more`, a run starts from the shipped checkpoint, if there is one.
+    or its own number. With `more`, a run starts from the shipped checkpoint, if there is one; with `start`, from that
+    of another experiment, or from a file.
     """
     seconds, tasks = shares(experiments, budget) if budget else {}, []
     for experiment in experiments:
-        model = checkpoint.checkpoint_path(experiment.name) if more else None
-        warm_start = model if model and model.exists() else None
+        model = checkpoint.checkpoint_path(start or experiment.name) if more or start else None
+        warm_start = model if model and (start or model.exists()) else None
         asked = further(experiment) if warm_start else experiment
         asked = replace(asked, train=replace(asked.train, steps=steps)) if steps else asked
-        tasks.append(Task(asked, out / experiment.name, seconds.get(experiment.name), warm_start, more))
+        tasks.append(Task(asked, out / experiment.name, seconds.get(experiment.name), warm_start, more or bool(start)))
     return tasks
 
 

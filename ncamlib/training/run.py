@@ -5,7 +5,7 @@ import functools
 import json
 import math
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,8 @@ from ncamlib.model import checkpoint
 from ncamlib.model.base import Coded, Model
 from ncamlib.model.build import build
 from ncamlib.model.encoder import Codebook
-from ncamlib.model.manifold import Growing
+from ncamlib.model.lettering import to_letters
+from ncamlib.model.manifold import NCAM, Growing
 from ncamlib.project import commit
 from ncamlib.training import schedule
 from ncamlib.training.drawing import Draws
@@ -199,18 +200,27 @@ class Run:
         """Take the weights of a saved model of the same kind, read from `path`; its training counts as earlier.
 
         If it was saved without its encoder, the codes of its images stay as they are, and the rest is trained.
+        Continuous codes are put into letters if that is all that differs.
         """
-        if model.config != self.experiment.model or header["data_digest"] != self.images.digest:
+        wanted, state = self.experiment.model, model.state_dict()
+        continuous = isinstance(model, NCAM) and wanted.code == "dna" and model.config.code == "ce"
+        code = {"code": "dna", "noise": 0.0} if continuous else {}
+        if replace(model.config, **code) != wanted or header["data_digest"] != self.images.digest:
             raise NcamError(f"{path} does not have the model and images of '{self.experiment.name}': start afresh")
-        state = model.state_dict()
-        if isinstance(model, Coded) and model.encoder is None:
+        if continuous:
+            draws = torch.Generator().manual_seed(self.experiment.train.seed)
+            to_letters(self.model, model, self.images.pixels, draws)
+            state = self.model.state_dict()
+        elif isinstance(model, Coded) and model.encoder is None:
             self.fix_codes(model.codes)
         else:  # a codebook of some images, which a model may be shipped with, is rebuilt at the end
             state = {name: value for name, value in state.items() if not name.startswith("codes.")}
         checkpoint.load_state(self.model, state, path)
         if self.average is not None:
             checkpoint.load_state(self.average, state, path)
-        self.earlier = header["parts"]
+        name = header["experiment"]["name"]
+        other = {"experiment": name} if name != self.experiment.name else {}
+        self.earlier = [other | part for part in header["parts"]]
         self.generator.manual_seed(self.experiment.train.seed + header["step"])  # not the same draws again
         self.seen = header["step"] * len(self.images)  # nor the same epochs
 
