@@ -84,39 +84,61 @@ def markdown(contenders: Sequence[Contender], errors: Sequence[float] | None = N
 
     If codes were measured with half of their letters wrong, for which more than half are replaced, also that error, on
     a sample. With `errors`, also what was measured here. If a run was trained like its neighbours, also its error and
-    steps: only these can be compared. If it was recorded, also the residual error of PCA with as many numbers as the
-    code has, and the number at which PCA equals our model; and the error of the mean image, with ours as a share of it,
-    which is the variance that is left unexplained.
+    steps: only these can be compared. Where PCA was recorded, a second table has the `yardsticks`.
     """
-    recorded, alike, linear = results.load(), results.load(results.TABLE), pca.load()
+    recorded, alike = results.load(), results.load(results.TABLE)
     strict = [_half_wrong(contender) for contender in contenders]
     titles = ["model", "paper", "ours, recorded", *(["half wrong (sample)"] if any(strict) else [])]
     titles += ["measured here"] if errors else []
     compared = any(c.experiment.name in alike for c in contenders)
-    titles += ["trained alike (steps)"] if compared else []
-    known = any(c.header["data_digest"] in linear for c in contenders)
-    baselines = ["mean image", "ours / mean image", "PCA, as many numbers", "as good as PCA with"]
-    titles += [*(baselines if known else []), "training"]
-    lines = [f"| {' | '.join(titles)} |", f"|---|{'--:|' * (len(titles) - 2)}---|"]
+    titles += [*(["trained alike (steps)"] if compared else []), "training"]
+    rows = []
     for i, contender in enumerate(contenders):
         experiment, header = contender.experiment, contender.header
-        row = recorded.get(experiment.name)
-        ours = row.mse if row and row.data_digest == header["data_digest"] else None
-        cells = [contender.label, published(experiment.name, experiment.paper_mse), number(ours)]
+        cells = [contender.label, published(experiment.name, experiment.paper_mse), number(_ours(contender, recorded))]
         cells += [number(strict[i])] if any(strict) else []
         cells += [number(errors[i])] if errors else []
         if compared:
             other = alike.get(experiment.name)
             cells.append(f"{number(other.mse)} ({other.train_steps:,})" if other else "–")
-        if known:
-            yardstick = linear.get(header["data_digest"])
-            best = ours if ours is not None else errors[i] if errors else None
-            left = yardstick and yardstick.left(experiment.model.embedding)
-            components = yardstick.equal(best) if yardstick and best is not None else None
-            mean = yardstick and yardstick.left(0)
-            cells += [number(mean), f"{best / mean:.0%}" if mean and best is not None else "–"]
-            cells += [number(left), "–" if components is None else f"{components:,}"]
         spent = f"{minutes:.0f} min" if (minutes := header["minutes"]) >= 1 else f"{60 * minutes:.0f} s"
-        budget = f"{header['step']:,} steps, {spent}, {machine([part['device'] for part in header['parts']])}"
-        lines.append(f"| {' | '.join(cells)} | {budget} |")
-    return "\n".join(lines)
+        cells.append(f"{header['step']:,} steps, {spent}, {machine([part['device'] for part in header['parts']])}")
+        rows.append(cells)
+    return _table(titles, rows) + yardsticks(contenders, errors)
+
+
+def yardsticks(contenders: Sequence[Contender], errors: Sequence[float] | None = None) -> str:
+    """A table of what our errors (the recorded ones, else `errors`) are to be held against; empty if none was recorded.
+
+    The error of the mean image, with ours as a share of it, which is the variance that is left unexplained; the
+    residual error of PCA with as many numbers as the code has, and the number at which PCA equals our model.
+    """
+    recorded, linear = results.load(), pca.load()
+    if not any(contender.header["data_digest"] in linear for contender in contenders):
+        return ""
+    rows = []
+    for i, contender in enumerate(contenders):
+        yardstick = linear.get(contender.header["data_digest"])
+        best = _ours(contender, recorded)
+        best = errors[i] if best is None and errors else best
+        left = yardstick and yardstick.left(contender.experiment.model.embedding)
+        components = yardstick.equal(best) if yardstick and best is not None else None
+        mean = yardstick and yardstick.left(0)
+        share = f"{best / mean:.0%}" if mean and best is not None else "–"
+        equal = "–" if components is None else f"{components:,}"
+        rows.append([contender.label, number(mean), share, number(left), equal])
+    titles = ["model", "mean image", "ours / mean image", "PCA, as many numbers", "as good as PCA with"]
+    return "\n\n" + _table(titles, rows)
+
+
+def _ours(contender: Contender, recorded: dict[str, results.Result]) -> float | None:
+    """The recorded error of a model; None if that is of other images."""
+    row = recorded.get(contender.experiment.name)
+    return row.mse if row and row.data_digest == contender.header["data_digest"] else None
+
+
+def _table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table: the first column at the left, sentences of a last one too, numbers at the right."""
+    last = "---" if titles[-1] == "training" else "--:"
+    lines = [titles, ["---", *["--:"] * (len(titles) - 2), last], *rows]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
