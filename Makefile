@@ -4,10 +4,12 @@ BIN := .venv/bin
 CONSTRAINTS ?= -c constraints.txt
 PIP := $(BIN)/python -m pip install -q --disable-pip-version-check $(CONSTRAINTS)
 CACHE := _build/.jupyter_cache
+# Chapters that are executed side by side; the one that times kernels is executed alone.
+CHAPTERS := $(filter-out book/performance.ipynb,$(wildcard book/*.ipynb))
 BOOK := _build/html/index.html
 # Tests run side by side, so each has one thread: threads that wait for a busy core spin.
 PARALLEL := OMP_NUM_THREADS=1 $(BIN)/python
-WORKERS := -n auto --maxprocesses 4
+WORKERS := -n auto --maxprocesses 4 --dist worksteal
 NPM := $(shell command -v npm 2>/dev/null)
 CPP := ncamlib/kernels/rollout.cpp ncamlib/live/automaton.cpp
 
@@ -16,6 +18,8 @@ CPP := ncamlib/kernels/rollout.cpp ncamlib/live/automaton.cpp
 book: $(BIN)/ready
 	@$(if $(NPM),$(MAKE) -s node_modules/ready || echo "formulas are set in the reader's own fonts")
 	@$(BIN)/python book/_ext/stale.py $(CACHE)
+	@$(BIN)/jcache notebook -p $(CACHE) add $(CHAPTERS) >/dev/null
+	OMP_NUM_THREADS=1 $(BIN)/jcache project -p $(CACHE) execute -e local-parallel -t 300 -v WARNING >/dev/null
 	$(BIN)/jupyter-book build . -W --keep-going -n -q
 	@echo "The book is built: open $(CURDIR)/$(BOOK)"
 
