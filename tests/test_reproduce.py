@@ -302,6 +302,31 @@ def test_a_run_that_started_afresh_is_not_taken_for_one_trained_further(tmp_path
     assert "its shipped checkpoint is missing" in said[-1]
 
 
+def test_a_row_with_letters_starts_from_one_with_continuous_codes(tmp_path, chosen, checkout, monkeypatch):
+    monkeypatch.setattr("ncamlib.model.lettering.FIT_STEPS", 5)
+    letters = chosen[0]
+    numbers = dataclasses.replace(letters, name="emos-ce-sto", model=dataclasses.replace(TINY, code="ce"))
+    reproduced([numbers], tmp_path / "ce")
+    merge.merge([tmp_path / "ce"])
+    assert reproduced([letters], tmp_path / "dna", start="emos-ce-sto", steps=2) == []
+    assert reproduced([letters], tmp_path / "dna", start="emos-ce-sto", steps=4) == [], "and is trained on"
+    merge.merge([tmp_path / "dna"])
+    row = store.load()[letters.name]
+    assert [(part.experiment, part.step) for part in row.parts] == [("emos-ce-sto", 3), ("", 4)]
+    assert (row.others, row.train_steps) == ({"emos-ce-sto": 3}, 7)
+    lines = store.curve(letters.name).read_text().splitlines()
+    assert [int(line.split(",")[0]) for line in lines[1:]] == [4, 5, 6, 7], "the losses of its own training"
+    (summary,) = (one for one in tables.summary() if one["name"] == letters.name)
+    assert "| *`emos-dna-sto` started from `emos-ce-sto`, whose 3 steps are counted* |" in tables.markdown([summary])
+    with pytest.raises(NcamError, match="unknown experiment 'emos-dna-syn'"):
+        reproduced([letters], tmp_path / "wrong", start="emos-dna-syn")
+    said = []
+    for wrong, why in (("nowhere.safetensors", "nowhere"), ("emos-ce-sto", "does not have the model")):
+        larger = dataclasses.replace(letters, model=dataclasses.replace(TINY, hidden=40))
+        assert reproduced([larger], tmp_path / "wrong", start=wrong, report=said.append) == [letters.name]
+        assert why in said[-1]
+
+
 def test_losses_of_another_run_are_not_put_before_a_continuation(tmp_path, chosen, checkout):
     one = [e for e in chosen if e.ships_encoder]
     name, curve = one[0].name, merge.table_files(one[0].name)[0]

@@ -102,7 +102,10 @@ def markdown(contenders: Sequence[Contender], errors: Sequence[float] | None = N
             other = alike.get(experiment.name)
             cells.append(f"{number(other.mse)} ({other.train_steps:,})" if other else "–")
         spent = f"{minutes:.0f} min" if (minutes := header["minutes"]) >= 1 else f"{60 * minutes:.0f} s"
-        cells.append(f"{header['step']:,} steps, {spent}, {machine([part['device'] for part in header['parts']])}")
+        how = [f"{header['step']:,} steps", spent, machine([part["device"] for part in header["parts"]])]
+        row = recorded.get(experiment.name)
+        how += [f"{steps:,} of the steps as {other}" for other, steps in row.others.items()] if row else []
+        cells.append(", ".join(how))
         rows.append(cells)
     return _table(titles, rows) + yardsticks(contenders, errors)
 

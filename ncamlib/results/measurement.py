@@ -185,6 +185,15 @@ class Result:
         return list(dict.fromkeys(part.device for part in self.parts))
 
     @property
+    def others(self) -> dict[str, int]:
+        """The optimiser steps that trained other experiments, from which this one started."""
+        steps: dict[str, int] = {}
+        for part in self.parts:
+            if part.experiment:
+                steps[part.experiment] = steps.get(part.experiment, 0) + part.step
+        return steps
+
+    @property
     def commits(self) -> list[str]:
         """The commits that trained it."""
         return list(dict.fromkeys(part.commit for part in self.parts))

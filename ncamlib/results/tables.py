@@ -49,6 +49,7 @@ def _summary(name: str, experiment: Experiment | None, best: Result | None, alik
         "commit": run and " + ".join(run.commits),
         "devices": run.devices if run else [],
         "commits": run.commits if run else [],
+        "others": run.others if run else {},
         "table_mse": alike and alike.mse,
         "table_steps": alike and alike.train_steps,
     }
@@ -96,9 +97,13 @@ def markdown(rows: list[dict[str, Any]], book: str = "") -> str:
                 psnr = "–" if row["psnr"] is None else f"{row['psnr']:.1f}"
                 cells += [psnr, f"{row['train_steps']:,}", f"{row['minutes']:.0f}"]
                 cells += [machine(row["devices"]), short(row["commits"])]
-                notes += [row["note"]] if row["note"] else []
+                notes += [f"images {row['note']}"] if row["note"] else []
+                notes += [
+                    f"`{row['name']}` started from `{other}`, whose {steps:,} steps are counted"
+                    for other, steps in row["others"].items()
+                ]
             lines.append(f"| {' | '.join(cells)} |{' |' * (len(titles) - len(cells))}")
-        lines += [f"| *images {note}* |{empty}" for note in dict.fromkeys(notes)]
+        lines += [f"| *{note}* |{empty}" for note in dict.fromkeys(notes)]
     return "\n".join(lines)
 
 
