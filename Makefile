@@ -18,6 +18,8 @@ CPP := ncamlib/kernels/rollout.cpp ncamlib/live/automaton.cpp
 book: $(BIN)/ready
 	@$(if $(NPM),$(MAKE) -s node_modules/ready || echo "formulas are set in the reader's own fonts")
 	@$(BIN)/python book/_ext/stale.py $(CACHE)
+	@# One that fails is executed again by the build, which reports it.
+	@$(BIN)/jcache notebook -p $(CACHE) clear -f >/dev/null
 	@$(BIN)/jcache notebook -p $(CACHE) add $(CHAPTERS) >/dev/null
 	OMP_NUM_THREADS=1 $(BIN)/jcache project -p $(CACHE) execute -e local-parallel -t 300 -v WARNING >/dev/null
 	$(BIN)/jupyter-book build . -W --keep-going -n -q

@@ -320,10 +320,19 @@ def test_a_row_with_letters_starts_from_one_with_continuous_codes(tmp_path, chos
     assert "| *`emos-dna-sto` started from `emos-ce-sto`, whose 3 steps are counted* |" in tables.markdown([summary])
     with pytest.raises(NcamError, match="unknown experiment 'emos-dna-syn'"):
         reproduced([letters], tmp_path / "wrong", start="emos-dna-syn")
-    said = []
-    for wrong, why in (("nowhere.safetensors", "nowhere"), ("emos-ce-sto", "does not have the model")):
-        larger = dataclasses.replace(letters, model=dataclasses.replace(TINY, hidden=40))
-        assert reproduced([larger], tmp_path / "wrong", start=wrong, report=said.append) == [letters.name]
+    for nothing in ("nowhere.safetensors", ""):
+        with pytest.raises(NcamError):
+            reproduced([letters], tmp_path / "wrong", start=nothing)
+    with pytest.raises(NcamError, match="started from 'emos-ce-sto': --table is for runs trained alike"):
+        merge.merge([tmp_path / "dna"], table=True)
+    larger, said = dataclasses.replace(letters, model=dataclasses.replace(TINY, hidden=40)), []
+    for folder, one, options, why in (
+        ("wrong", larger, {"start": "emos-ce-sto"}, "does not have the model"),
+        ("dna", letters, {"start": letters.name}, "a training that started from 'emos-ce-sto'"),
+        ("dna", letters, {"more": True}, "a training that started from 'emos-ce-sto'"),
+        ("dna", letters, {}, "add --from emos-ce-sto"),
+    ):
+        assert reproduced([one], tmp_path / folder, report=said.append, **options) == [letters.name]
         assert why in said[-1]
 
 

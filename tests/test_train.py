@@ -285,6 +285,17 @@ def test_dna_letters_take_over_the_automata_of_continuous_codes(tmp_path, images
             train(tiny(1, wrong), images, tmp_path / str(len(wrong)), CPU, quiet=True, warm_start=file)
 
 
+def test_the_code_of_one_image_is_put_into_letters(tmp_path, images, monkeypatch):
+    """There is nothing to centre or to scale by."""
+    monkeypatch.setattr("ncamlib.model.lettering.FIT_STEPS", 5)
+    one = data.Images("one", images.pixels[:1], images.names[:1])
+    train(tiny(2, {"code": "ce"}), one, tmp_path / "ce", CPU, quiet=True)
+    run = train(tiny(1), one, tmp_path / "dna", CPU, quiet=True, warm_start=tmp_path / "ce" / MODEL_FILE)
+    model, _ = checkpoint.load_model(tmp_path / "dna" / MODEL_FILE)
+    assert all(parameter.abs().max() < 100 for parameter in model.parameters())
+    assert run.losses[-1] < 1
+
+
 def test_what_a_killed_process_left_half_written_is_swept(tmp_path):
     stray, other = tmp_path / ".model.safetensors.999999.part", tmp_path / f".model.safetensors.{os.getppid()}.part"
     for file in (stray, other):

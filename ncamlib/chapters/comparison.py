@@ -20,7 +20,7 @@ from ncamlib.machine import pick_device
 from ncamlib.model import checkpoint
 from ncamlib.model.base import Model
 from ncamlib.results import information, pca
-from ncamlib.results.measurement import TEST_MUTATION, measure, reconstruct
+from ncamlib.results.measurement import TEST_MUTATION, Part, measure, others, reconstruct
 from ncamlib.results.tables import machine, number, published
 from ncamlib.training.loop import train
 from ncamlib.training.run import MODEL_FILE
@@ -103,8 +103,8 @@ def markdown(contenders: Sequence[Contender], errors: Sequence[float] | None = N
             cells.append(f"{number(other.mse)} ({other.train_steps:,})" if other else "–")
         spent = f"{minutes:.0f} min" if (minutes := header["minutes"]) >= 1 else f"{60 * minutes:.0f} s"
         how = [f"{header['step']:,} steps", spent, machine([part["device"] for part in header["parts"]])]
-        row = recorded.get(experiment.name)
-        how += [f"{steps:,} of the steps as {other}" for other, steps in row.others.items()] if row else []
+        started = others([Part(**part) for part in header["parts"]])
+        how += [f"{steps:,} of the steps as {other}" for other, steps in started.items()]
         cells.append(", ".join(how))
         rows.append(cells)
     return _table(titles, rows) + yardsticks(contenders, errors)

@@ -65,6 +65,8 @@ def reproduce(
     _photographs(rows, data_dir)
     if out.exists() and not out.is_dir():
         raise NcamError(f"{out} is a file: --out takes a folder")
+    if start is not None and (more or not names):
+        raise NcamError("--from is for named experiments that start from another: leave out --more, and name them")
     tasks = reproduction.queue(rows, out, parse_duration(time_budget), optimiser_steps or steps, more, start)
     if status:
         width = max(len(task.experiment.name) for task in tasks)

@@ -14,30 +14,36 @@ RIDGE = 1e-7  # in traces of the Gram matrix; the fit leaves a thousandth of the
 
 
 @torch.no_grad()
-def to_letters(model: NCAM, continuous: NCAM, images: Tensor, generator: torch.Generator) -> None:
+def to_letters(model: NCAM, continuous: NCAM, images: Tensor, generator: torch.Generator) -> float:
     """Make `model`, with DNA codes, grow what `continuous`, alike but for its codes, grows from images (N, ...).
 
     Its embedding is the continuous code, centred, turned at random and divided by its root mean square: so every gene
     carries a number of about the same size, and mutation disturbs all directions alike. The encoder is fitted to give
     it, the letters are fitted to carry it, and the predictor is made to read it. What is left is the noise of the
-    letters, which training must learn to bear.
+    letters, which training must learn to bear, and what the encoder misses: returned, as a share of the variance.
     """
     device = model.device
     codes = torch.cat([continuous.embed(part.to(continuous.device)) for part in images.split(64)]).cpu()
     mean, width = codes.mean(0), codes.shape[1]
     turn = torch.linalg.qr(torch.randn(width, width, generator=generator))[0]
-    size = (codes - mean).square().mean().sqrt().clamp_min(1e-6)
-    _fit(model.encoder, images, ((codes - mean) @ turn.T / size).to(device))
+    size = (codes - mean).square().mean().sqrt()
+    if size < 1e-3 * codes.square().mean().sqrt() + 1e-6:  # one image, or copies of it
+        size = torch.tensor(1.0)
+    left = _fit(model.encoder, images, (codes - mean) @ turn.T / size)
     model.predictor.load_state_dict(continuous.predictor.state_dict())
-    _read(model.predictor, (size * turn.T).to(device), mean.to(device))
+    _read(model.predictor, size * turn.T, turn / size, mean)
     model.nca.load_state_dict(continuous.nca.state_dict())
     with torch.enable_grad():
         model.code.cpu().initialise(generator, FIT_STEPS)
     model.code.to(device)
+    return left
 
 
-def _fit(encoder: Encoder, images: Tensor, embeddings: Tensor) -> None:
-    """Make the encoder map images (N, ...) to embeddings (N, E): ridge regression on their means, blocks that add 0."""
+def _fit(encoder: Encoder, images: Tensor, embeddings: Tensor) -> float:
+    """Make the encoder map images (N, ...) to embeddings (N, E): ridge regression on their means, blocks that add 0.
+
+    Returns the share of the variance that is missed.
+    """
     for block in encoder.head:
         nn.init.zeros_(block.outer.weight)
         nn.init.zeros_(block.outer.bias)
@@ -52,11 +58,12 @@ def _fit(encoder: Encoder, images: Tensor, embeddings: Tensor) -> None:
     weight = x.T @ torch.linalg.solve(gram, y) if few else torch.linalg.solve(gram, x.T @ y)
     project.weight.copy_(weight.T)
     project.bias.copy_(y_mean - weight.T @ x_mean)
+    return ((x @ weight - y).square().mean() / y.square().mean().clamp_min(1e-12)).item()
 
 
-def _read(predictor: nn.Module, matrix: Tensor, offset: Tensor) -> None:
-    """Make a predictor that read matrix @ y + offset read y: (E, E), (E,)."""
-    inverse = torch.linalg.inv(matrix)
+def _read(predictor: nn.Module, matrix: Tensor, inverse: Tensor, offset: Tensor) -> None:
+    """Make a predictor that read matrix @ y + offset read y: (E, E), its inverse, (E,)."""
+    matrix, inverse, offset = (tensor.to(predictor.bias.device) for tensor in (matrix, inverse, offset))
     for block in predictor.body:
         block.inner.bias += block.inner.weight @ offset
         block.inner.weight.copy_(block.inner.weight @ matrix)

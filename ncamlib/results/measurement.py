@@ -4,6 +4,8 @@ N images, C image channels, H W pixels.
 """
 
 import math
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -137,6 +139,15 @@ class Part:
     experiment: str = ""  # that it trained, if another one
 
 
+def others(parts: Sequence[Part]) -> dict[str, int]:
+    """The optimiser steps of the parts that trained other experiments, by experiment."""
+    steps: Counter[str] = Counter()
+    for part in parts:
+        if part.experiment:
+            steps[part.experiment] += part.step
+    return dict(steps)
+
+
 @dataclass(frozen=True)
 class Result:
     """One experiment, measured from its deployable checkpoint, with the provenance of the training run."""
@@ -187,11 +198,7 @@ class Result:
     @property
     def others(self) -> dict[str, int]:
         """The optimiser steps that trained other experiments, from which this one started."""
-        steps: dict[str, int] = {}
-        for part in self.parts:
-            if part.experiment:
-                steps[part.experiment] = steps.get(part.experiment, 0) + part.step
-        return steps
+        return others(self.parts)
 
     @property
     def commits(self) -> list[str]:

@@ -67,6 +67,9 @@ def merge(folders: Sequence[Path], table: bool = False, report: Report = print, 
     if not files:
         raise NcamError(f"there is no */{RESULT_FILE} in {', '.join(map(str, folders))}: run ncam reproduce first")
     runs = [(read_result(file.parent), file.parent) for file in files]
+    for row, folder in runs:
+        if table and row.others:
+            raise NcamError(f"{folder} started from '{next(iter(row.others))}': --table is for runs trained alike")
     headers = [_header(row, folder) for row, folder in runs]
     with recording():
         for (row, folder), header in zip(runs, headers, strict=True):

@@ -82,11 +82,26 @@ class Task:
         pid, about = holder(self.folder), self.header()
         if pid is not None:
             raise InUse(f"process {pid} is training in {self.folder}")
-        if self.warm_start and about and about["step"] == about["own_steps"]:
+        start = about and self._start(about)
+        if self.warm_start and about and start is None:
             raise NcamError(f"{self.folder} holds a run that was trained from scratch: train further in another --out")
-        if self.warm_start is None and about and about["step"] != about["own_steps"]:
+        if self.warm_start is None and start is not None:
             mend = "its shipped checkpoint is missing, restore that" if self.more else "add --more"
+            mend = mend if start == self.experiment.name else f"add --from {start}"
             raise NcamError(f"{self.folder} holds the further training of a model: {mend}, or choose another --out")
+        if self.warm_start and about:
+            wanted = checkpoint.read_header(self.warm_start, "model")["experiment"]["name"]
+            if wanted != start:
+                raise NcamError(f"{self.folder} holds a training that started from '{start}': choose another --out")
+
+    def _start(self, about: dict[str, Any]) -> str | None:
+        """The experiment whose model a training started from, its own included; None if from random weights."""
+        steps, start = about["step"] - about["own_steps"], None
+        for part in about["parts"]:
+            if steps <= 0:
+                break
+            steps, start = steps - part["step"], part.get("experiment") or self.experiment.name
+        return start
 
     @property
     def trained(self) -> bool:
@@ -142,15 +157,19 @@ def queue(
 ) -> list[Task]:
     """The tasks to do. The budget (seconds) is shared among all; without one each takes `steps` optimiser steps,
     or its own number. With `more`, a run starts from the shipped checkpoint, if there is one; with `start`, from that
-    of another experiment, or from a file.
+    of another experiment, or from a file. NcamError if there is no model to start from.
     """
     seconds, tasks = shares(experiments, budget) if budget else {}, []
+    if start is not None:
+        checkpoint.read_header(checkpoint.checkpoint_path(start), "model")
     for experiment in experiments:
-        model = checkpoint.checkpoint_path(start or experiment.name) if more or start else None
-        warm_start = model if model and (start or model.exists()) else None
+        model = None
+        if more or start is not None:
+            model = checkpoint.checkpoint_path(experiment.name if start is None else start)
+        warm_start = model if model and (start is not None or model.exists()) else None
         asked = further(experiment) if warm_start else experiment
         asked = replace(asked, train=replace(asked.train, steps=steps)) if steps else asked
-        tasks.append(Task(asked, out / experiment.name, seconds.get(experiment.name), warm_start, more or bool(start)))
+        tasks.append(Task(asked, out / experiment.name, seconds.get(experiment.name), warm_start, more))
     return tasks
 
 

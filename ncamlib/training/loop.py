@@ -211,7 +211,9 @@ def begin(
         return run
     content, header = read
     if isinstance(content, nn.Module):
-        run.warm_start(warm_start, content, header)
+        lost = run.warm_start(warm_start, content, header)
+        if lost and group.main:
+            print(f"its codes are put into letters; the encoder misses {lost:.2%} of their variance", file=sys.stderr)
         return run
     changes = run.resume(file, content, header)
     if changes and group.main:

@@ -196,20 +196,20 @@ class Run:
         self.model.encoder, self.model.codes = None, copy.deepcopy(codes).to(self.model.device)
         self.optimiser, self.average = learners(self.model, self.experiment.train)
 
-    def warm_start(self, path: Path, model: Model, header: dict[str, Any]) -> None:
+    def warm_start(self, path: Path, model: Model, header: dict[str, Any]) -> float:
         """Take the weights of a saved model of the same kind, read from `path`; its training counts as earlier.
 
         If it was saved without its encoder, the codes of its images stay as they are, and the rest is trained.
-        Continuous codes are put into letters if that is all that differs.
+        Continuous codes are put into letters if that is all that differs; returns what is lost of their variance.
         """
-        wanted, state = self.experiment.model, model.state_dict()
+        wanted, state, lost = self.experiment.model, model.state_dict(), 0.0
         continuous = isinstance(model, NCAM) and wanted.code == "dna" and model.config.code == "ce"
         code = {"code": "dna", "noise": 0.0} if continuous else {}
         if replace(model.config, **code) != wanted or header["data_digest"] != self.images.digest:
             raise NcamError(f"{path} does not have the model and images of '{self.experiment.name}': start afresh")
         if continuous:
             draws = torch.Generator().manual_seed(self.experiment.train.seed)
-            to_letters(self.model, model, self.images.pixels, draws)
+            lost = to_letters(self.model, model, self.images.pixels, draws)
             state = self.model.state_dict()
         elif isinstance(model, Coded) and model.encoder is None:
             self.fix_codes(model.codes)
@@ -218,11 +218,13 @@ class Run:
         checkpoint.load_state(self.model, state, path)
         if self.average is not None:
             checkpoint.load_state(self.average, state, path)
-        name = header["experiment"]["name"]
-        other = {"experiment": name} if name != self.experiment.name else {}
-        self.earlier = [other | part for part in header["parts"]]
+        self.earlier = [{"experiment": header["experiment"]["name"]} | part for part in header["parts"]]
+        for part in self.earlier:  # what trained this very experiment goes without saying
+            if part["experiment"] in ("", self.experiment.name):
+                del part["experiment"]
         self.generator.manual_seed(self.experiment.train.seed + header["step"])  # not the same draws again
         self.seen = header["step"] * len(self.images)  # nor the same epochs
+        return lost
 
 
 def prepare(experiment: Experiment, images: Images, device: torch.device) -> Run:
