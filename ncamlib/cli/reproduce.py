@@ -35,6 +35,14 @@ def _photographs(experiments: list[Experiment], data_dir: Path | None) -> None:
         raise NcamError("--data-dir is for CIFAR-10, which is not used here: 'ncam train' takes pictures of your own")
 
 
+def _check(names: list[str] | None, out: Path, more: bool, start: str | None) -> None:
+    """NcamError for options that do not go together, or a file in the place of a folder."""
+    if out.exists() and not out.is_dir():
+        raise NcamError(f"{out} is a file: --out takes a folder")
+    if start is not None and (more or not names):
+        raise NcamError("--from is for named experiments that start from another: leave out --more, and name them")
+
+
 def reproduce(
     names: Annotated[list[str] | None, typer.Argument(metavar="[EXPERIMENT]...", help="All by default.")] = None,
     out: Annotated[Path, typer.Option(help="One folder per experiment; resumes what it holds.")] = Path("runs"),
@@ -63,10 +71,7 @@ def reproduce(
 
     rows = reproduction.in_order(names or [])
     _photographs(rows, data_dir)
-    if out.exists() and not out.is_dir():
-        raise NcamError(f"{out} is a file: --out takes a folder")
-    if start is not None and (more or not names):
-        raise NcamError("--from is for named experiments that start from another: leave out --more, and name them")
+    _check(names, out, more, start)
     tasks = reproduction.queue(rows, out, parse_duration(time_budget), optimiser_steps or steps, more, start)
     if status:
         width = max(len(task.experiment.name) for task in tasks)
