@@ -256,9 +256,8 @@ def test_a_warm_start_that_is_killed_at_once_keeps_what_came_before(tmp_path, im
     assert [part["step"] for part in about["parts"]] == [3, 2]
 
 
-@pytest.mark.parametrize("saved", ["with its encoder", "with codes"])
-@pytest.mark.parametrize("predictor", ["weights", "film"])
-def test_dna_letters_take_over_the_automata_of_continuous_codes(tmp_path, images, monkeypatch, saved, predictor):
+@pytest.mark.parametrize(("predictor", "saved"), [("weights", "with codes"), ("film", "with its encoder")])
+def test_dna_letters_take_over_the_automata_of_continuous_codes(tmp_path, images, monkeypatch, predictor, saved):
     monkeypatch.setattr("ncamlib.model.lettering.FIT_STEPS", 600)
     alike = {"fire_rate": 1.0, "predictor": predictor}
     first = train(tiny(20, {**alike, "code": "ce"}), images, tmp_path / "ce", CPU, quiet=True)
