@@ -2,8 +2,8 @@
 import fs from 'node:fs';
 import { Automaton } from '../ncamlib/live/automaton.mjs';
 import { decodeGenes, predict } from '../ncamlib/live/decoder.mjs';
-import { embed, writeGenes } from '../ncamlib/live/encoder.mjs';
-import { mutate, unpackLetters } from '../ncamlib/live/letters.mjs';
+import { embed, nearest } from '../ncamlib/live/encoder.mjs';
+import { genesOf, LETTER, likeliest, mutate, writeGenes } from '../ncamlib/live/letters.mjs';
 import { parse } from '../ncamlib/live/safetensors.mjs';
 
 const [file, wasm, request] = process.argv.slice(2);
@@ -12,11 +12,15 @@ const bytes = fs.readFileSync(file);
 const { header, tensors } = parse(bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.length));
 if (ask.picture) {
   const embedded = embed(tensors, Float32Array.from(ask.picture), 64);
-  console.log(JSON.stringify({ embedding: [...embedded], letters: [...writeGenes(tensors, embedded)] }));
+  console.log(
+    JSON.stringify({ embedding: [...embedded], genes: [...nearest(Float32Array.from(ask.levels), embedded)] }),
+  );
   process.exit(0);
 }
-const letters = mutate(unpackLetters(tensors.letters, ask.image), ask.rate, ask.seed);
-const embedding = decodeGenes(tensors, letters);
+const own = writeGenes(genesOf(tensors.genes, ask.image), likeliest(tensors.words.data));
+const written = mutate(own, ask.rate, ask.seed);
+const embedding = decodeGenes(tensors, written);
+const letters = written.map((letter) => letter & LETTER);
 const weights = predict(tensors, embedding);
 const automaton = new Automaton(wasm === '-' ? null : new WebAssembly.Module(fs.readFileSync(wasm)), ask.side);
 automaton.weights = weights;

@@ -12,7 +12,7 @@ from reader import BLANK, BUILT, Reader, address, browser, difference, needs_pag
 
 from ncamlib import data
 from ncamlib.data.pictures import to_picture
-from ncamlib.live import build, module
+from ncamlib.live import assets, build, module
 from ncamlib.model import checkpoint, dna
 
 pytestmark = needs_page
@@ -52,7 +52,8 @@ GROW = """async ([source, wasm, image, steps]) => {
   const packed = (await fetch('../_static/live/chars-dna-syn-manifold.bin')).body;
   const file = await new Response(packed.pipeThrough(new DecompressionStream('gzip'))).arrayBuffer();
   const { header, tensors } = engine.parse(file);
-  const letters = engine.mutate(engine.unpackLetters(tensors.letters, image), 0.5, 7);
+  const own = engine.writeGenes(engine.genesOf(tensors.genes, image), engine.likeliest(tensors.words.data));
+  const letters = engine.mutate(own, 0.5, 7);
   const kernel = new WebAssembly.Module(Uint8Array.from(atob(wasm), (c) => c.charCodeAt(0)));
   const automaton = new engine.Automaton(kernel, 64);
   const embedding = engine.decodeGenes(tensors, letters), weights = engine.predict(tensors, embedding);
@@ -84,13 +85,14 @@ def test_the_browser_computes_what_the_library_does(reader):
     model, header = checkpoint.load_model("chars-dna-syn")
     images = data.emoji(header["images"])
     with torch.no_grad():
-        own, mutation = model.encode(images.pixels[3:4]).argmax(-1), dna.seeded_mutation((1, 512, 16), 0.5, 7)
+        words = assets.Words.of(model, images)
+        own, mutation = words.code(words.read(model, images.pixels[3:4])), dna.seeded_mutation((1, 512, 16), 0.5, 7)
         model = shipped(model)
-        letters = torch.where(mutation < 0, own, mutation)
-        embedding = model.code.decode(torch.nn.functional.one_hot(letters, 4).float())
+        code = dna.mutate(own, mutation)
+        embedding = model.code.decode(code)
         weights = model.predictor(embedding)
         grown = model.grow(weights, 40, backend="reference")[0]
-    assert answer["letters"].tolist() == letters.flatten().tolist()
+    assert (answer["letters"] & 7).tolist() == code.argmax(-1).flatten().tolist()
     torch.testing.assert_close(answer["embedding"], embedding[0], atol=1e-4, rtol=1e-4)
     torch.testing.assert_close(answer["weights"], torch.cat([w.flatten() for w in weights]), atol=1e-4, rtol=1e-4)
     state = answer["state"].view(66, 66, 16)[1:-1, 1:-1].permute(2, 0, 1)

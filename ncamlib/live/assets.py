@@ -1,6 +1,6 @@
-"""What the page needs of a model: decoder, leak factor, letters and thumbnail of every emoji, in one small file.
+"""What the page needs of a model: decoder, leak factor, genes and thumbnail of every emoji, in one small file.
 
-N images, E genes, L letters.
+N images, E genes, L letters, A alphabet.
 """
 
 import base64
@@ -10,7 +10,7 @@ import io
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from PIL import Image
@@ -25,12 +25,13 @@ from ncamlib.model import checkpoint
 from ncamlib.model.manifold import NCAM
 from ncamlib.project import write_atomically
 
-MANIFEST = 2  # version of manifest.json; the page knows one
+MANIFEST = 3  # version of manifest.json; the page knows one
 # Large matrices are rounded to steps of this share of a row's standard deviation, which gzip then packs well.
 GRAIN = {"predictor.weight": 0.35, "predictor.body": 0.25}
 THUMBNAIL, COLUMNS = 32, 32  # side of a thumbnail in pixels, thumbnails in a row of their sheet
 SMALL = 24  # side of a thumbnail in sheets of more than 500
-DECODER, ENCODER = ("code.from_", "predictor."), ("code.to_", "encoder.")  # parts of a model's state
+LEVELS, SAMPLE = 256, 64  # levels that the page knows of a gene's value; images that say how far they reach
+DECODER, ENCODER = ("code.from_", "predictor."), ("encoder.",)  # parts of a model's state
 STANDARD = {"code": "dna", "decoder": "nca", "channels": 16, "hidden": 128, "letters": 16, "alphabet": 4}
 STANDARD |= {"leak": "learned", "predictor": "weights", "image_channels": 4, "slices": True}
 
@@ -41,10 +42,42 @@ def pack_letters(letters: Tensor) -> Tensor:
     return four[..., 0] | four[..., 1] << 2 | four[..., 2] << 4 | four[..., 3] << 6
 
 
-@torch.no_grad()
-def letters_of(model: NCAM, images: data.Images) -> Tensor:
-    """The most probable letter everywhere: (N, E, L)."""
-    return torch.cat([model.encode(part).argmax(-1) for part in images.pixels.split(64)])
+class Words(NamedTuple):
+    """What a model writes for a gene, by the level that its value is rounded to.
+
+    A letter is soft where the model leaves it uncertain, and its probabilities then carry some of the value; so the
+    page is sent the level of every gene, which is smaller than its letters, and the word of every level.
+    """
+
+    levels: Tensor  # (LEVELS,) values of a gene, evenly spaced
+    parts: (
+        Tensor  # (LEVELS, L, A) uint8, the probabilities of the letters; those of one letter are divided by their sum
+    )
+
+    @classmethod
+    @torch.no_grad()
+    def of(cls, model: NCAM, images: data.Images) -> "Words":
+        """The words of a model; a few of the images say how large the values are."""
+        few = images.pixels[:: -(-len(images) // SAMPLE)]
+        reach = model.embed(few).abs().max().clamp_min(1e-6).item()
+        levels = torch.linspace(-reach, reach, LEVELS)
+        return cls(levels, (255 * model.code.encode(levels[None])[0]).round().to(torch.uint8).contiguous())
+
+    @torch.no_grad()
+    def read(self, model: NCAM, images: Tensor) -> Tensor:
+        """The nearest level of every gene of images (N, ...): (N, E) uint8."""
+        values = torch.cat([model.embed(part) for part in images.split(64)])
+        step = self.levels[1] - self.levels[0]
+        return ((values - self.levels[0]) / step).round().clamp(0, LEVELS - 1).to(torch.uint8)
+
+    def code(self, genes: Tensor) -> Tensor:
+        """Levels (N, E) -> the DNA code (N, E, L, A)."""
+        parts = self.parts[genes.long()].float()
+        return parts / parts.sum(-1, keepdim=True)
+
+    def letters(self, genes: Tensor) -> Tensor:
+        """Levels (N, E) -> the most probable letters (N, E, L)."""
+        return self.code(genes).argmax(-1)
 
 
 def _part(model: NCAM, prefixes: tuple[str, ...]) -> dict[str, Tensor]:
@@ -56,7 +89,7 @@ def _part(model: NCAM, prefixes: tuple[str, ...]) -> dict[str, Tensor]:
 
 
 def pack_encoder(model: NCAM) -> bytes:
-    """What reads a picture and writes its DNA, as a safetensors file; nothing for a model saved without its encoder."""
+    """What reads a picture, as a safetensors file; nothing for a model saved without its encoder."""
     if model.encoder is None:
         return b""
     return save(_part(model, ENCODER), {"ncam": "{}"})
@@ -110,7 +143,8 @@ def pack(model: NCAM, images: data.Images, coarse: bool = True) -> bytes:
     tensors = _part(model, DECODER)
     if coarse:
         tensors = _coarse(tensors)
-    tensors["letters"] = pack_letters(letters_of(model, images))
+    words = Words.of(model, images)
+    tensors |= {"levels": words.levels, "words": words.parts, "genes": words.read(model, images.pixels)}
     thumbnails, grid = sprite(images)
     tensors["sprite"] = torch.frombuffer(bytearray(thumbnails), dtype=torch.uint8)
     header = {
@@ -138,10 +172,11 @@ def _text(content: bytes) -> str:
 
 @torch.no_grad()
 def seedling(model: NCAM, images: data.Images, i: int) -> dict[str, Any]:
-    """What grows one image at once, without loading anything: letters, thumbnail, and weights in 8 bits."""
+    """What grows one image at once, without loading anything: genes, letters, thumbnail, and weights in 8 bits."""
     image = images.pixels[i]
-    letters = model.encode(image[None]).argmax(-1)
-    parts = [part.flatten() for part in model.decode(torch.nn.functional.one_hot(letters, 4).float())]
+    words = Words.of(model, images)
+    genes = words.read(model, image[None])
+    parts = [part.flatten() for part in model.decode(words.code(genes))]
     scales = [part.abs().amax().clamp_min(1e-12) / 127 for part in parts]
     small = torch.cat([(part / scale).round() for part, scale in zip(parts, scales, strict=True)]).to(torch.int8)
     return {
@@ -150,7 +185,8 @@ def seedling(model: NCAM, images: data.Images, i: int) -> dict[str, Any]:
         "rule": rule(model),
         "weights": _text(small.numpy().tobytes()),
         "scales": [scale.item() for scale in scales],
-        "letters": _text(pack_letters(letters).numpy().tobytes()),
+        "genes": _text(genes.numpy().tobytes()),
+        "letters": _text(pack_letters(words.letters(genes)).numpy().tobytes()),
         "picture": f"data:image/webp;base64,{_text(_webp(_thumbnail(image, THUMBNAIL)))}",
     }
 

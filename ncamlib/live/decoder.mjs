@@ -1,15 +1,22 @@
 // From DNA to an automaton: letters -> embedding -> weights. Names follow ncamlib.
 
 import { linear, residual } from './layers.mjs';
-import { LETTERS, NONE } from './letters.mjs';
+import { LETTER, LETTERS, levelOf, NONE } from './letters.mjs';
 import { HIDDEN, MAPS, SIZES } from './sizes.mjs';
 
-/** The letters of one gene as probabilities: four numbers each, a quarter each for "none". */
-function spell(letters, out) {
+/** The letters of one gene as probabilities: four numbers each, a quarter each for "none"; `words` has those of letters
+ *  that the model wrote. */
+function spell(letters, words, out) {
   out.fill(0);
   for (let l = 0; l < LETTERS; l++) {
-    if (letters[l] === NONE) out.fill(0.25, 4 * l, 4 * l + 4);
-    else out[4 * l + letters[l]] = 1;
+    const letter = letters[l] & LETTER;
+    if (letter === NONE) out.fill(0.25, 4 * l, 4 * l + 4);
+    else if (letters[l] === letter) out[4 * l + letter] = 1;
+    else {
+      const at = 4 * (LETTERS * levelOf(letters[l]) + l);
+      const [c, g, a, t] = words.subarray(at, at + 4);
+      for (let k = 0; k < 4; k++) out[4 * l + k] = words[at + k] / (c + g + a + t);
+    }
   }
   return out;
 }
@@ -20,7 +27,7 @@ export function decodeGenes(tensors, letters) {
   const spelled = new Float32Array(4 * LETTERS);
   for (let gene = 0; gene < out.length; gene++) {
     const own = letters.subarray(LETTERS * gene, LETTERS * (gene + 1));
-    let x = linear(tensors, 'code.from_letters', spell(own, spelled));
+    let x = linear(tensors, 'code.from_letters', spell(own, tensors.words.data, spelled));
     for (let block = 0; block < 4; block++) x = residual(tensors, `code.from_gene.${block}`, x);
     out[gene] = linear(tensors, 'code.from_gene.4', x)[0];
   }

@@ -1,7 +1,6 @@
-// From a picture to DNA: picture -> embedding -> letters. Names follow ncamlib.
+// From a picture to its genes: picture -> embedding -> levels. Names follow ncamlib.
 
 import { convolve, convolvedResidual, linear, residual } from './layers.mjs';
-import { LETTERS } from './letters.mjs';
 
 /** The means of the maps (filters, n, n): of each map, of its columns, of its rows, and of each cell over all maps. */
 function means(x, filters, n) {
@@ -38,17 +37,9 @@ export function embed(tensors, image, side) {
   return embedding;
 }
 
-/** Embedding -> the most probable letters: DNACode.encode of the library, made hard. */
-export function writeGenes(tensors, embedding) {
-  const out = new Uint8Array(LETTERS * embedding.length);
-  embedding.forEach((value, gene) => {
-    let x = linear(tensors, 'code.to_gene.0', [value]);
-    for (let block = 1; block <= 4; block++) x = residual(tensors, `code.to_gene.${block}`, x);
-    const logits = linear(tensors, 'code.to_logits', x);
-    for (let l = 0; l < LETTERS; l++) {
-      const four = logits.subarray(4 * l, 4 * l + 4);
-      out[LETTERS * gene + l] = four.indexOf(Math.max(...four));
-    }
-  });
-  return out;
+/** Embedding -> the level of every gene, of levels that are evenly spaced. */
+export function nearest(levels, embedding) {
+  const last = levels.length - 1;
+  const step = (levels[last] - levels[0]) / last;
+  return Uint8Array.from(embedding, (value) => Math.min(last, Math.max(0, Math.round((value - levels[0]) / step))));
 }

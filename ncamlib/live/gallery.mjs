@@ -2,7 +2,7 @@
 
 import { toBytes } from './base64.mjs';
 import { useLetters } from './growth.mjs';
-import { crossLetters, unpackLetters } from './letters.mjs';
+import { crossLetters, genesOf, signed, unpackLetters, writeGenes } from './letters.mjs';
 import { loadManifold } from './loading.mjs';
 import { element } from './panel.mjs';
 import { SIZES, WEIGHTS } from './sizes.mjs';
@@ -21,9 +21,8 @@ function scaled(bytes, scales) {
 
 /** One of the first emoji, whose letters and weights travel with the page; `i` counts them. */
 function seedling(panel, i) {
-  const { emoji, title, weights, scales, rule, letters, picture } = panel.seedlings[i];
-  const data = toBytes(letters);
-  const own = unpackLetters({ shape: [1, data.length], data }, 0);
+  const { emoji, title, weights, scales, rule, genes, letters, picture } = panel.seedlings[i];
+  const own = signed(unpackLetters(toBytes(letters)), toBytes(genes));
   return { emoji, name: spaced(title), letters: own, weights: scaled(toBytes(weights), scales), rule, picture };
 }
 
@@ -37,13 +36,13 @@ export function lookUp(panel, key) {
   );
   if (early >= 0 && panel.early) return seedling(panel, early);
   if (!panel.manifold) return null;
-  const { header, letters } = panel.manifold;
+  const { header, genes, words } = panel.manifold;
   const index = indexOf(key, header.emoji, header.names);
   if (index < 0) return null;
   return {
     emoji: header.emoji[index],
     name: spaced(header.names[index]),
-    letters: unpackLetters(letters, index),
+    letters: writeGenes(genesOf(genes, index), words),
     index,
   };
 }
@@ -83,7 +82,7 @@ export function breed(panel) {
   const { chosen, partner } = panel;
   showParents(panel);
   panel.bred = partner ? crossLetters(chosen.letters, partner.letters, panel.model.get('seed')) : chosen.letters;
-  useLetters(panel, new Uint8Array(panel.bred), partner ? ` crossed with ${partner.name}` : '');
+  useLetters(panel, panel.bred.slice(), partner ? ` crossed with ${partner.name}` : '');
 }
 
 /** Nothing is chosen any more. */
@@ -124,11 +123,13 @@ export function aimAt(panel, slot) {
   if (panel.aim) panel.say(panel.partner ? 'Tap another parent.' : 'Tap the emoji to cross it with.');
 }
 
-/** A small picture of an emoji: the one that the model was trained on. */
+/** A small picture of an emoji, the one that the model was trained on, or of a picture of the reader's own. */
 export function thumbnail(panel, { emoji, picture, index }) {
   const look = element('span', { className: 'thumb' });
   const early = picture ?? panel.seedlings.find((one) => one.emoji === emoji)?.picture;
   if (early) look.style.backgroundImage = `url(${early})`;
+  else if (!emoji)
+    look.textContent = '🖼️'; // a picture of which the link has the DNA only
   else {
     const { sprite, header } = panel.manifold;
     const [columns, rows] = header.sprite;

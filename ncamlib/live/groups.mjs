@@ -2,7 +2,7 @@
 
 import { thumbnail } from './gallery.mjs';
 import { useLetters } from './growth.mjs';
-import { NONE, sharedLetters, unpackLetters } from './letters.mjs';
+import { genesOf, NONE, recognise, sharedLetters, writeGenes } from './letters.mjs';
 import { element } from './panel.mjs';
 import { plain, spaced } from './spelling.mjs';
 
@@ -62,10 +62,11 @@ function groupButton(panel, name, members) {
 export function inject(panel, name, members) {
   if (!panel.ready()) return;
   panel.decide();
-  const group = members.map((index) => unpackLetters(panel.manifold.letters, index));
+  const { genes, words } = panel.manifold;
+  const group = members.map((index) => writeGenes(genesOf(genes, index), words));
   const shared = sharedLetters(group, Number(panel.input('threshold').value));
   const count = shared.filter((letter) => letter !== NONE).length;
   const injected = panel.letters.map((letter, i) => (shared[i] === NONE ? letter : shared[i]));
   const written = `${count.toLocaleString('en')} letters that “${name}” emoji share`;
-  useLetters(panel, injected, `${panel.surgery} with ${written}`);
+  useLetters(panel, recognise(injected, panel.letters), `${panel.surgery} with ${written}`);
 }

@@ -1,20 +1,27 @@
-// DNA as letters: a Uint8Array of genes x 16, each 0 to 3 for C, G, A, T, or 4 for "none".
+// DNA as letters: a Uint16Array of genes x 16. The lowest three bits are the letter: 0 to 3 for C, G, A, T, or 4 for
+// "none". Above them is the level of the gene, plus 1, where the model wrote the letter: it has the probabilities that
+// this level's word has there. A letter that was drawn, painted or injected is certain: nothing is above it.
 
 import { limitOf, mix } from './random.mjs';
 
 /** Letters of one gene. */
 export const LETTERS = 16;
+/** The bits that are the letter. */
+export const LETTER = 7;
 /** The letter that says nothing. */
 export const NONE = 4;
 /** How letters 0 to 3 are written. */
 export const ALPHABET = 'CGAT';
+
+/** The level of a gene of which the model wrote this letter. */
+export const levelOf = (letter) => (letter >> 3) - 1;
 
 /** dna.seeded_mutation of the library: the same letters for the same seed, and more of them at a higher rate.
  *  `hits`, a Uint8Array as long, becomes 1 where a letter was drawn anew. */
 export function mutate(letters, rate, seed, hits = null) {
   const limit = limitOf(rate);
   const key = mix(seed >>> 0);
-  const out = new Uint8Array(letters);
+  const out = new Uint16Array(letters);
   hits?.fill(0);
   if (rate <= 0) return out;
   for (let i = 0; i < out.length; i++) {
@@ -33,20 +40,50 @@ export function packLetters(letters) {
   return out;
 }
 
-/** The letters of one image out of the packed tensor (N, bytes). */
-export function unpackLetters({ shape, data }, image) {
-  const out = new Uint8Array(4 * shape[1]);
-  for (let i = 0; i < out.length; i++) out[i] = (data[image * shape[1] + (i >> 2)] >> (2 * (i & 3))) & 3;
-  return out;
+/** Bytes -> letters, all certain. */
+export function unpackLetters(bytes) {
+  return Uint16Array.from({ length: 4 * bytes.length }, (_, i) => (bytes[i >> 2] >> (2 * (i & 3))) & 3);
 }
+
+/** The most probable letters of every level's word, one after the other; `words` has four parts for each letter. */
+export function likeliest(words) {
+  return Uint8Array.from({ length: words.length / 4 }, (_, i) => {
+    const four = words.subarray(4 * i, 4 * i + 4);
+    return four.indexOf(Math.max(...four));
+  });
+}
+
+/** Letters as the model wrote them for these levels of genes. */
+export const signed = (letters, genes) =>
+  letters.map((letter, i) => letter | ((genes[Math.floor(i / LETTERS)] + 1) << 3));
+
+/** The levels of genes -> their letters, as the model writes them; `words` as `likeliest` gives them. */
+export function writeGenes(genes, words) {
+  const letters = new Uint16Array(LETTERS * genes.length);
+  genes.forEach((level, gene) => {
+    letters.set(words.subarray(LETTERS * level, LETTERS * (level + 1)), LETTERS * gene);
+  });
+  return signed(letters, genes);
+}
+
+/** The genes of one image out of the tensor (N, genes). */
+export function genesOf({ shape, data }, image) {
+  return data.subarray(image * shape[1], (image + 1) * shape[1]);
+}
+
+/** Whether two letters read the same, however certain they are. */
+export const isSame = (one, two) => ((one ^ two) & LETTER) === 0;
+
+/** Letters as given; where they are the same as known ones, these, with their probabilities. */
+export const recognise = (letters, known) => letters.map((letter, i) => (isSame(letter, known[i]) ? known[i] : letter));
 
 /** The letters that more than `threshold` of a group share, else NONE. */
 export function sharedLetters(group, threshold) {
-  const out = new Uint8Array(group[0].length).fill(NONE);
+  const out = new Uint16Array(group[0].length).fill(NONE);
   const count = new Uint16Array(4);
   for (let i = 0; i < out.length; i++) {
     count.fill(0);
-    for (const letters of group) count[letters[i]]++;
+    for (const letters of group) count[letters[i] & LETTER]++;
     for (let letter = 0; letter < 4; letter++) if (count[letter] > threshold * group.length) out[i] = letter;
   }
   return out;

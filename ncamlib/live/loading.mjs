@@ -1,12 +1,13 @@
 // Fetches the model's files: from beside the page, checked by their digests, or from a notebook's kernel.
 
 import { toBytes } from './base64.mjs';
+import { likeliest } from './letters.mjs';
 import { sha256Of } from './sha256.mjs';
 
-const VERSION = 2; // of manifest.json, which lists the files with size and digest
+const VERSION = 3; // of manifest.json, which lists the files with size and digest
 const MOST_BYTES = 2 ** 28; // of a file
 
-/** Loads the decoder and the letters of all emoji, once; whether they are there. */
+/** Loads the decoder and the genes of all emoji, once; whether they are there. */
 export function loadManifold(panel) {
   panel.loading ??= load(panel);
   return panel.loading;
@@ -24,9 +25,10 @@ async function load(panel) {
   try {
     const buffer = await loadFile(panel, 'manifold', progress);
     if (!current()) return false;
-    const { header, letters, sprite } = await panel.ask({ type: 'manifold', buffer }, [buffer]);
+    const { header, genes, words, sprite } = await panel.ask({ type: 'manifold', buffer }, [buffer]);
     if (!current()) return false;
-    panel.manifold = { header, letters, sprite: URL.createObjectURL(new Blob([sprite], { type: 'image/webp' })) };
+    const sheet = URL.createObjectURL(new Blob([sprite], { type: 'image/webp' }));
+    panel.manifold = { header, genes, words: likeliest(words), sprite: sheet };
     panel.opened();
     return true;
   } catch (error) {
@@ -43,7 +45,7 @@ async function load(panel) {
   }
 }
 
-/** The bytes of one file, 'manifold' (decoder and letters) or 'encoder'; progress(share) hears how it goes. */
+/** The bytes of one file, 'manifold' (decoder and genes) or 'encoder'; progress(share) hears how it goes. */
 export async function loadFile({ model, regime }, file, progress) {
   const { url } = regime[file];
   if (!url) return unpacked(await fromKernel(model, file, regime.name));

@@ -186,9 +186,10 @@ export class Panel {
     return this.regime.name !== 'growing';
   }
 
-  /** The letters as text, for a link. */
+  /** The letters as text, for a link; of a picture of the reader's own, the levels of its genes come first. */
   get code() {
-    return toText(packLetters(this.letters));
+    const letters = packLetters(this.letters);
+    return toText(this.own ? Uint8Array.of(...this.chosen.genes, ...letters) : letters);
   }
 
   /** The share of the letters that is replaced at random. */

@@ -1,7 +1,7 @@
 // The DNA beside the picture: every letter a square, four genes to a row. It is drawn, explained, painted on, and
 // edited from the keyboard; letters that mutation replaced flash, stay vivid and are counted.
 
-import { ALPHABET, LETTERS } from './letters.mjs';
+import { ALPHABET, isSame, LETTER, LETTERS } from './letters.mjs';
 import { pointerOn } from './panel.mjs';
 
 /** Genes beside each other in a row. */
@@ -34,7 +34,7 @@ export function showDNA(panel) {
 function count(panel, letters) {
   const { hits } = panel;
   const random = hits.reduce((sum, hit) => sum + hit, 0);
-  const wrong = letters.reduce((sum, letter, i) => sum + (letter !== panel.letters[i]), 0);
+  const wrong = letters.reduce((sum, letter, i) => sum + !isSame(letter, panel.letters[i]), 0);
   const changed = panel.letters.reduce((sum, letter, i) => sum + (letter !== panel.bred[i]), 0);
   const all = letters.length.toLocaleString('en');
   const text = random
@@ -55,7 +55,7 @@ function draw(panel, lit) {
   const mutating = hits.includes(1);
   shown.forEach((letter, i) => {
     const white = Math.max(mutating && !hits[i] ? PALE : 0, lit?.[i] ?? 0);
-    for (let c = 0; c < 3; c++) image.data[4 * i + c] = COLOURS[letter][c] * (1 - white) + 255 * white;
+    for (let c = 0; c < 3; c++) image.data[4 * i + c] = COLOURS[letter & LETTER][c] * (1 - white) + 255 * white;
     image.data[4 * i + 3] = 255;
   });
   context.putImageData(image, 0, 0);
@@ -79,7 +79,7 @@ function flash(panel, fresh) {
 function explain(panel, place) {
   const gene = Math.floor(place / LETTERS);
   const text = [...panel.shown.subarray(LETTERS * gene, LETTERS * (gene + 1))]
-    .map((letter) => ALPHABET[letter])
+    .map((letter) => ALPHABET[letter & LETTER])
     .join('');
   panel.find('.gene').textContent = `gene ${gene + 1}, letter ${(place % LETTERS) + 1}: ${text}`;
   const mark = panel.find('.mark');
@@ -90,10 +90,11 @@ function explain(panel, place) {
   mark.style.height = `${100 / height}%`;
 }
 
-/** Puts a letter in a place; the model hears of it. */
+/** Puts a letter in a place, or the one that was bred there if it is the same; the model hears of it. */
 function write(panel, place, letter) {
-  panel.letters[place] = letter;
-  panel.shown[place] = letter;
+  const bred = panel.bred[place];
+  panel.letters[place] = isSame(letter, bred) ? bred : letter;
+  panel.shown[place] = panel.letters[place];
   panel.unmix();
   if (!panel.surgery.includes('edited by hand')) panel.surgery += ', edited by hand';
   panel.set('code', panel.code);
@@ -162,6 +163,6 @@ export function listenToKeys(panel, express) {
     }
     explain(panel, place);
     const gene = Math.floor(place / LETTERS);
-    panel.say(`gene ${gene + 1}, letter ${(place % LETTERS) + 1}: ${ALPHABET[panel.letters[place]]}`);
+    panel.say(`gene ${gene + 1}, letter ${(place % LETTERS) + 1}: ${ALPHABET[panel.letters[place] & LETTER]}`);
   });
 }

@@ -1,6 +1,7 @@
 // A picture of the reader's own: read, encoded as DNA by the worker, and grown.
 
 import { choose } from './gallery.mjs';
+import { writeGenes } from './letters.mjs';
 import { loadFile, loadManifold } from './loading.mjs';
 
 /** The picture of a file, fitted into a square, as premultiplied planes (4, side, side) in [0, 1]. */
@@ -38,13 +39,18 @@ export async function upload(panel, file) {
   try {
     panel.encoder ??= loadEncoder(panel);
     await panel.encoder;
-    const { letters } = await panel.ask({ type: 'encode', image, side: size });
+    const { genes } = await panel.ask({ type: 'encode', image, side: size });
     if (choice !== panel.choices) return; // the reader chose something else by now
-    choose(panel, { emoji: '', name: 'your picture', letters, picture: URL.createObjectURL(file) });
+    choose(panel, { ...pictured(panel, genes), name: 'your picture', picture: URL.createObjectURL(file) });
   } catch (error) {
     panel.encoder = null;
     panel.warn(error.message);
   }
+}
+
+/** What is known of a picture by its genes. */
+export function pictured(panel, genes) {
+  return { emoji: '', name: 'a picture', genes, letters: writeGenes(genes, panel.manifold.words) };
 }
 
 async function loadEncoder(panel) {

@@ -8,7 +8,6 @@ import {
   breed,
   choose,
   chooseFound,
-  find,
   forget,
   listAll,
   listenToGallery,
@@ -22,14 +21,14 @@ import {
 import { listGroups } from './groups.mjs';
 import { express, finish, goOn, grow, labelPlay, lifetime, liveOn, pause, play, useLetters } from './growth.mjs';
 import { listenToShortcuts, listKeys } from './keys.mjs';
-import { unpackLetters } from './letters.mjs';
+import { LETTERS, recognise, unpackLetters } from './letters.mjs';
 import { loadManifold } from './loading.mjs';
 import { element, Panel } from './panel.mjs';
 import { share } from './share.mjs';
 import { fillScreen, holdBrush, listenToAim, listenToPicture, Stage, wound, zoom } from './stage.mjs';
 import { listenToBrush, listenToKeys } from './strip.mjs';
 import { STYLE } from './style.mjs';
-import { upload } from './upload.mjs';
+import { pictured, upload } from './upload.mjs';
 
 /** What the buttons do. */
 const ACTIONS = {
@@ -226,42 +225,54 @@ async function begin(panel, playing) {
     return;
   }
   const keys = [wanted || panel.seedlings[0].emoji, ...(partner ? [partner] : [])];
-  if (!keys.every((key) => lookUp(panel, key)) && !panel.manifold) {
-    panel.wait();
-    panel.say('Loading all emoji…');
-  }
-  for (const key of keys) {
-    const known = await find(panel, key);
-    if (turn !== panel.turn || choice !== panel.choices) return;
-    if (known || !panel.manifold) continue;
-    refuseEmoji(panel, key);
+  const there = await loadFor(panel, keys, code);
+  if (!there || turn !== panel.turn || choice !== panel.choices) return;
+  const unknown = keys.find((key) => !lookUp(panel, key));
+  if (unknown) {
+    refuseEmoji(panel, unknown);
     return;
   }
   const [chosen, other] = keys.map((key) => lookUp(panel, key));
-  if (chosen) start(panel, chosen, other ?? null, code, model.get('mix'), playing);
+  start(panel, chosen, other ?? null, code, model.get('mix'), playing);
+}
+
+/** Loads the manifold, unless what is asked for came with the page; whether all that is needed is there. */
+async function loadFor(panel, keys, code) {
+  if (panel.manifold || (!code && keys.every((key) => lookUp(panel, key)))) return true;
+  panel.wait();
+  panel.say('Loading all emoji…');
+  return loadManifold(panel);
 }
 
 /** Grows an emoji, its child with another, or the letters of a code. */
 function start(panel, chosen, partner, code, mix, playing) {
-  const letters = code ? readCode(code, chosen.letters.length / 4) : [];
-  if (letters === null) {
+  const { first, letters } = code ? readCode(panel, code, chosen) : { first: chosen };
+  if (!first) {
     panel.refuse('The DNA in this link is damaged, so nothing grows from it. Choose an emoji to grow.');
     return;
   }
   panel.partner = partner;
-  choose(panel, chosen);
-  if (letters.some((letter, i) => letter !== panel.bred[i])) useLetters(panel, letters, ' with edited DNA');
+  choose(panel, first);
+  const written = letters ? recognise(letters, panel.bred) : panel.bred;
+  if (written.some((letter, i) => letter !== panel.bred[i])) useLetters(panel, written, ' with edited DNA');
   if (partner && mix) panel.set('mix', mix);
   if (!playing) pause(panel);
 }
 
-function readCode(code, length) {
+/** What a link calls `code` -> the letters, and the first parent: an emoji, or a picture whose genes come before them.
+ *  Nothing if it is damaged. */
+function readCode(panel, code, emoji) {
+  const [genes, length] = [emoji.letters.length / LETTERS, emoji.letters.length / 4];
+  let bytes;
   try {
-    const data = toBytes(code);
-    return data.length === length ? unpackLetters({ shape: [1, length], data }, 0) : null;
+    bytes = toBytes(code);
   } catch {
-    return null;
+    return {};
   }
+  const letters = unpackLetters(bytes.subarray(-length));
+  if (bytes.length === length) return { first: emoji, letters };
+  if (bytes.length !== genes + length) return {};
+  return { first: pictured(panel, bytes.subarray(0, genes)), letters };
 }
 
 /** Puts a live panel into an element; returns what takes it away again. */

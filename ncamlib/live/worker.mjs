@@ -3,7 +3,7 @@
 
 import { Automaton } from './automaton.mjs';
 import { decodeGenes, predict } from './decoder.mjs';
-import { embed, writeGenes } from './encoder.mjs';
+import { embed, nearest } from './encoder.mjs';
 import { parse } from './safetensors.mjs';
 
 const TURN = 10; // milliseconds of steps before other messages, frames above all, have theirs
@@ -128,14 +128,14 @@ const handlers = {
   manifold({ buffer }) {
     const { header, tensors } = parse(buffer);
     life.decoder = tensors;
-    return { header, letters: tensors.letters, sprite: tensors.sprite.data };
+    return { header, genes: tensors.genes, words: tensors.words.data, sprite: tensors.sprite.data };
   },
   encoder({ buffer }) {
     life.encoder = parse(buffer).tensors;
     return {};
   },
   encode({ image, side }) {
-    return { letters: writeGenes(life.encoder, embed(life.encoder, image, side)) };
+    return { genes: nearest(life.decoder.levels.data, embed(life.encoder, image, side)) };
   },
   weights({ weights, rule }) {
     useWeights(weights, rule);
