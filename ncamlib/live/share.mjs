@@ -40,10 +40,6 @@ export function lineOf(panel) {
 
 /** Copies the link, and shows it with its QR code; in a notebook, which follows no links, a line of Python. */
 export async function share(panel) {
-  if (panel.own && panel.mix > 0) {
-    panel.say('A mix with your own picture cannot be shared: move “Between the parents” to 0 first.');
-    return;
-  }
   const inPage = panel.model.initial !== undefined;
   const link = inPage ? linkOf(panel) : lineOf(panel);
   const what = inPage ? 'link' : 'line of Python';
