@@ -43,12 +43,13 @@ class Shown:
 class LiveManifold(anywidget.AnyWidget):
     """Grow, mutate, wound and cross the emoji of a trained synchronous or stochastic DNA model.
 
-    `emoji` (itself or its name), `code` (base64 of the letters, two bits each; empty: the emoji's own),
-    `partner` (another emoji: the child of both grows, `seed` decides which genes come from whom), `mutation_rate`,
-    `fire_rate`, `steps_per_second`, `playing`, `seed`, `mix` (0: the child; above: so far from the first parent to the
-    other), `side` (of the grid, in cells) and `regime` (which of several models grows, by how it was
-    trained) are synchronised both ways. `group`, a word of names, says once which groups are offered. Nothing is
-    encoded before it is shown or asked for.
+    `emoji` (itself or its name), `code` (base64 of the letters, two bits each, and before them the levels of the
+    genes if it is of a picture of the reader's own; empty: the emoji's own), `partner` (another emoji: the child of
+    both grows, `seed` decides which genes come from whom), `mutation_rate`, `fire_rate`, `steps_per_second`,
+    `playing`, `seed`, `mix` (0: the child; above: so far from the first parent to the other), `side` (of the grid,
+    in cells) and `regime` (which of several models grows, by how it was trained) are synchronised both ways.
+    `group`, a word of names, says once which groups are offered. Nothing is encoded before it is shown or asked
+    for.
     """
 
     _esm = module.source()
