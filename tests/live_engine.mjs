@@ -3,7 +3,7 @@ import fs from 'node:fs';
 import { Automaton } from '../ncamlib/live/automaton.mjs';
 import { decodeGenes, predict } from '../ncamlib/live/decoder.mjs';
 import { embed, nearest } from '../ncamlib/live/encoder.mjs';
-import { genesOf, LETTER, likeliest, mutate, writeGenes } from '../ncamlib/live/letters.mjs';
+import { genesOf, LETTER_BITS, likeliest, mutate, writeGenes } from '../ncamlib/live/letters.mjs';
 import { parse } from '../ncamlib/live/safetensors.mjs';
 
 const [file, wasm, request] = process.argv.slice(2);
@@ -20,7 +20,7 @@ if (ask.picture) {
 const own = writeGenes(genesOf(tensors.genes, ask.image), likeliest(tensors.words.data));
 const written = mutate(own, ask.rate, ask.seed);
 const embedding = decodeGenes(tensors, written);
-const letters = written.map((letter) => letter & LETTER);
+const letters = written.map((letter) => letter & LETTER_BITS);
 const weights = predict(tensors, embedding);
 const automaton = new Automaton(wasm === '-' ? null : new WebAssembly.Module(fs.readFileSync(wasm)), ask.side);
 automaton.weights = weights;

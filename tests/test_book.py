@@ -159,7 +159,7 @@ def test_the_readme_snippet_runs(tmp_path):
 SMOKE = {
     "01_growth": ({"emoji": "🆒", "rows": 1}, "COOL_button"),
     "02_encodings": ({"sample": 3, "shown": 2}, "DNA-SYN 16-512"),
-    "04_genetic_engineering": ({"group_b": "Santa", "targets": "🍕", "thresholds": "0.6"}, "Santa: "),
+    "04_genetic_engineering": ({"group_b": "Santa", "targets": "🍕", "thresholds": "0.6", "sample": 3}, "Santa: "),
     "05_ablation": ({"retrain": True, "minutes": 0.03, "dataset": "chars", "sample": 4, "shown": 2}, "Trained afresh"),
     "06_cifar10": ({"data_dir": "pictures", "sample": 2, "shown": 2}, "measured on 2 of 3 pictures"),
     "07_single_nca": ({"emoji": "🆒"}, "1 picture"),

@@ -1,6 +1,7 @@
 """What the reader chooses is what grows: links restore all of it, nothing late takes its place, and it is in reach."""
 
 import io
+from urllib.parse import quote
 
 import pytest
 from PIL import Image, ImageDraw
@@ -146,6 +147,30 @@ def test_a_slider_that_moves_fast_leaves_no_queue(opened):
     assert difference(opened(link_of(reader)).grown(), swept) == 0
 
 
+def test_letters_alone_are_certain_and_need_no_manifold_to_be_refused(opened):
+    """Links of older pages to a picture of one's own have its letters only."""
+    reader = opened("#emoji=&code=***")
+    reader.says("damaged")
+    assert not any("manifold" in request for request in reader.requests)
+    code = reader.page.evaluate("btoa(String.fromCharCode(...new Uint8Array(2048).map((_, i) => (37 * i) & 255)))")
+    shown = [opened(f"#emoji={emoji}&code={quote(code)}", page="02_encodings").grown() for emoji in ("", "🍕")]
+    assert difference(*shown) > 0  # the letters of the pizza keep their probabilities
+
+
+def test_a_bad_link_does_not_lose_a_picture_of_ones_own(opened):
+    reader = opened()
+    reader.grown()
+    upload(reader, "red")
+    reader.says("Your picture is grown")
+    own, link = reader.grown(), link_of(reader)
+    reader = opened(link)
+    assert difference(reader.grown(), own) == 0
+    go = "hash => { location.hash = hash; }"
+    reader.page.evaluate(go, "mutation=7")
+    reader.says("cannot be followed")
+    assert difference(reader.regrow(lambda: reader.page.evaluate(go, link)), own) == 0
+
+
 @pytest.mark.parametrize("chapter", ["live", "02_encodings"])
 def test_a_picture_of_ones_own_is_shared_by_its_dna(opened, chapter):
     """Also crossed, between the parents, and edited; in one of the models the letters are uncertain."""
@@ -161,6 +186,7 @@ def test_a_picture_of_ones_own_is_shared_by_its_dna(opened, chapter):
         lambda: cross(reader, 2),
         lambda: reader.regrow(lambda: reader.slide("mix", 0.3)),
         lambda: reader.regrow(lambda: reader.page.click(".ncam .groups button >> nth=0")),
+        lambda: reader.regrow(lambda: reader.page.click(".ncam .groups button >> nth=1")),
     ):
         seen.append(change())
         links.append(link_of(reader))

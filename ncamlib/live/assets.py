@@ -171,10 +171,9 @@ def _text(content: bytes) -> str:
 
 
 @torch.no_grad()
-def seedling(model: NCAM, images: data.Images, i: int) -> dict[str, Any]:
+def seedling(model: NCAM, images: data.Images, i: int, words: Words) -> dict[str, Any]:
     """What grows one image at once, without loading anything: genes, letters, thumbnail, and weights in 8 bits."""
     image = images.pixels[i]
-    words = Words.of(model, images)
     genes = words.read(model, image[None])
     parts = [part.flatten() for part in model.decode(words.code(genes))]
     scales = [part.abs().amax().clamp_min(1e-12) / 127 for part in parts]

@@ -1,7 +1,7 @@
 // From DNA to an automaton: letters -> embedding -> weights. Names follow ncamlib.
 
 import { linear, residual } from './layers.mjs';
-import { LETTER, LETTERS, levelOf, NONE } from './letters.mjs';
+import { LETTER_BITS, LETTERS, levelOf, NONE } from './letters.mjs';
 import { HIDDEN, MAPS, SIZES } from './sizes.mjs';
 
 /** The letters of one gene as probabilities: four numbers each, a quarter each for "none"; `words` has those of letters
@@ -9,7 +9,7 @@ import { HIDDEN, MAPS, SIZES } from './sizes.mjs';
 function spell(letters, words, out) {
   out.fill(0);
   for (let l = 0; l < LETTERS; l++) {
-    const letter = letters[l] & LETTER;
+    const letter = letters[l] & LETTER_BITS;
     if (letter === NONE) out.fill(0.25, 4 * l, 4 * l + 4);
     else if (letters[l] === letter) out[4 * l + letter] = 1;
     else {

@@ -2,7 +2,7 @@
 
 import { toBytes } from './base64.mjs';
 import { useLetters } from './growth.mjs';
-import { crossLetters, genesOf, signed, unpackLetters, writeGenes } from './letters.mjs';
+import { crossLetters, genesOf, unpackLetters, withLevels, writeGenes } from './letters.mjs';
 import { loadManifold } from './loading.mjs';
 import { element } from './panel.mjs';
 import { SIZES, WEIGHTS } from './sizes.mjs';
@@ -22,7 +22,7 @@ function scaled(bytes, scales) {
 /** One of the first emoji, whose letters and weights travel with the page; `i` counts them. */
 function seedling(panel, i) {
   const { emoji, title, weights, scales, rule, genes, letters, picture } = panel.seedlings[i];
-  const own = signed(unpackLetters(toBytes(letters)), toBytes(genes));
+  const own = withLevels(unpackLetters(toBytes(letters)), toBytes(genes));
   return { emoji, name: spaced(title), letters: own, weights: scaled(toBytes(weights), scales), rule, picture };
 }
 
@@ -36,13 +36,13 @@ export function lookUp(panel, key) {
   );
   if (early >= 0 && panel.early) return seedling(panel, early);
   if (!panel.manifold) return null;
-  const { header, genes, words } = panel.manifold;
+  const { header, genes, spellings } = panel.manifold;
   const index = indexOf(key, header.emoji, header.names);
   if (index < 0) return null;
   return {
     emoji: header.emoji[index],
     name: spaced(header.names[index]),
-    letters: writeGenes(genesOf(genes, index), words),
+    letters: writeGenes(genesOf(genes, index), spellings),
     index,
   };
 }

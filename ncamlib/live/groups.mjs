@@ -62,11 +62,11 @@ function groupButton(panel, name, members) {
 export function inject(panel, name, members) {
   if (!panel.ready()) return;
   panel.decide();
-  const { genes, words } = panel.manifold;
-  const group = members.map((index) => writeGenes(genesOf(genes, index), words));
+  const { genes, spellings } = panel.manifold;
+  const group = members.map((index) => writeGenes(genesOf(genes, index), spellings));
   const shared = sharedLetters(group, Number(panel.input('threshold').value));
   const count = shared.filter((letter) => letter !== NONE).length;
   const injected = panel.letters.map((letter, i) => (shared[i] === NONE ? letter : shared[i]));
   const written = `${count.toLocaleString('en')} letters that “${name}” emoji share`;
-  useLetters(panel, recognise(injected, panel.letters), `${panel.surgery} with ${written}`);
+  useLetters(panel, recognise(injected, panel.bred), `${panel.surgery} with ${written}`);
 }

@@ -1,13 +1,14 @@
 // DNA as letters: a Uint16Array of genes x 16. The lowest three bits are the letter: 0 to 3 for C, G, A, T, or 4 for
 // "none". Above them is the level of the gene, plus 1, where the model wrote the letter: it has the probabilities that
-// this level's word has there. A letter that was drawn, painted or injected is certain: nothing is above it.
+// this level's word has there. A letter that was drawn at random is certain, as is one that was painted or injected,
+// unless it reads as the one that was there before: nothing is above it.
 
 import { limitOf, mix } from './random.mjs';
 
 /** Letters of one gene. */
 export const LETTERS = 16;
 /** The bits that are the letter. */
-export const LETTER = 7;
+export const LETTER_BITS = 7;
 /** The letter that says nothing. */
 export const NONE = 4;
 /** How letters 0 to 3 are written. */
@@ -54,16 +55,16 @@ export function likeliest(words) {
 }
 
 /** Letters as the model wrote them for these levels of genes. */
-export const signed = (letters, genes) =>
+export const withLevels = (letters, genes) =>
   letters.map((letter, i) => letter | ((genes[Math.floor(i / LETTERS)] + 1) << 3));
 
-/** The levels of genes -> their letters, as the model writes them; `words` as `likeliest` gives them. */
-export function writeGenes(genes, words) {
+/** The levels of genes -> their letters, as the model writes them; `spellings` as `likeliest` gives them. */
+export function writeGenes(genes, spellings) {
   const letters = new Uint16Array(LETTERS * genes.length);
   genes.forEach((level, gene) => {
-    letters.set(words.subarray(LETTERS * level, LETTERS * (level + 1)), LETTERS * gene);
+    letters.set(spellings.subarray(LETTERS * level, LETTERS * (level + 1)), LETTERS * gene);
   });
-  return signed(letters, genes);
+  return withLevels(letters, genes);
 }
 
 /** The genes of one image out of the tensor (N, genes). */
@@ -72,7 +73,7 @@ export function genesOf({ shape, data }, image) {
 }
 
 /** Whether two letters read the same, however certain they are. */
-export const isSame = (one, two) => ((one ^ two) & LETTER) === 0;
+export const isSame = (one, two) => ((one ^ two) & LETTER_BITS) === 0;
 
 /** Letters as given; where they are the same as known ones, these, with their probabilities. */
 export const recognise = (letters, known) => letters.map((letter, i) => (isSame(letter, known[i]) ? known[i] : letter));
@@ -83,7 +84,7 @@ export function sharedLetters(group, threshold) {
   const count = new Uint16Array(4);
   for (let i = 0; i < out.length; i++) {
     count.fill(0);
-    for (const letters of group) count[letters[i] & LETTER]++;
+    for (const letters of group) count[letters[i] & LETTER_BITS]++;
     for (let letter = 0; letter < 4; letter++) if (count[letter] > threshold * group.length) out[i] = letter;
   }
   return out;

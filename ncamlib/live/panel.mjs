@@ -7,16 +7,15 @@ const AT_FIRST = ['fire_rate', 'side', 'regime']; // that a link leaves out wher
 
 /** The shared state of one panel. `model` is anywidget's or a stand-in, `root` the element that holds the controls. */
 export class Panel {
-  manifold = null; // once loaded: { header, letters, sprite }, the letters of all emoji packed
+  manifold = null; // once loaded: { header, genes, spellings, sprite }, the genes of all emoji as levels
   loading = null; // the promise of that
-  chosen = null; // the emoji that grows: { emoji, name, letters } as lookUp of gallery.mjs gives it
+  chosen = null; // the emoji that grows, { emoji, name, letters } as lookUp of gallery.mjs gives it, or a picture
   partner = null; // the other parent, if there is one
   aim = ''; // which parent the next tap chooses: 'first', 'second', or neither
   bred = null; // the letters of the emoji, or of the child of both
   letters = null; // the same as the reader has changed them, before mutation
   mix = 0; // how far what grows lies towards the partner
   surgery = ''; // what was done to the emoji's own letters, in words
-  image = null; // a picture of the reader's own
   encoder = null; // the encoder's file, once sent to the worker
   visible = true; // whether the panel is on the screen
   waiting = false; // nothing grows until the reader chooses, or what was asked for is loaded

@@ -1,7 +1,7 @@
 // The DNA beside the picture: every letter a square, four genes to a row. It is drawn, explained, painted on, and
 // edited from the keyboard; letters that mutation replaced flash, stay vivid and are counted.
 
-import { ALPHABET, isSame, LETTER, LETTERS } from './letters.mjs';
+import { ALPHABET, isSame, LETTER_BITS, LETTERS } from './letters.mjs';
 import { pointerOn } from './panel.mjs';
 
 /** Genes beside each other in a row. */
@@ -55,7 +55,7 @@ function draw(panel, lit) {
   const mutating = hits.includes(1);
   shown.forEach((letter, i) => {
     const white = Math.max(mutating && !hits[i] ? PALE : 0, lit?.[i] ?? 0);
-    for (let c = 0; c < 3; c++) image.data[4 * i + c] = COLOURS[letter & LETTER][c] * (1 - white) + 255 * white;
+    for (let c = 0; c < 3; c++) image.data[4 * i + c] = COLOURS[letter & LETTER_BITS][c] * (1 - white) + 255 * white;
     image.data[4 * i + 3] = 255;
   });
   context.putImageData(image, 0, 0);
@@ -79,7 +79,7 @@ function flash(panel, fresh) {
 function explain(panel, place) {
   const gene = Math.floor(place / LETTERS);
   const text = [...panel.shown.subarray(LETTERS * gene, LETTERS * (gene + 1))]
-    .map((letter) => ALPHABET[letter & LETTER])
+    .map((letter) => ALPHABET[letter & LETTER_BITS])
     .join('');
   panel.find('.gene').textContent = `gene ${gene + 1}, letter ${(place % LETTERS) + 1}: ${text}`;
   const mark = panel.find('.mark');
@@ -163,6 +163,6 @@ export function listenToKeys(panel, express) {
     }
     explain(panel, place);
     const gene = Math.floor(place / LETTERS);
-    panel.say(`gene ${gene + 1}, letter ${(place % LETTERS) + 1}: ${ALPHABET[panel.letters[place] & LETTER]}`);
+    panel.say(`gene ${gene + 1}, letter ${(place % LETTERS) + 1}: ${ALPHABET[panel.letters[place] & LETTER_BITS]}`);
   });
 }

@@ -50,7 +50,7 @@ export async function upload(panel, file) {
 
 /** What is known of a picture by its genes. */
 export function pictured(panel, genes) {
-  return { emoji: '', name: 'a picture', genes, letters: writeGenes(genes, panel.manifold.words) };
+  return { emoji: '', name: 'a picture', genes, letters: writeGenes(genes, panel.manifold.spellings) };
 }
 
 async function loadEncoder(panel) {

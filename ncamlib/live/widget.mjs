@@ -158,12 +158,14 @@ const TRAITS = {
     showValues(panel);
     if (panel.own && !model.get('emoji') && model.get('code') === panel.code) {
       forget(panel);
-      panel.refuse('The DNA of your picture means nothing to another model: give it again, or choose an emoji.');
+      panel.refuse(
+        'The DNA of this picture means nothing to another model: give the picture again, or choose an emoji.',
+      );
     } else begin(panel, true);
   },
   complaint(panel, sentence) {
     if (sentence) panel.refuse(sentence);
-    else if (panel.kept) begin(panel, true);
+    else if (panel.kept) begin(panel, true, panel.model.get('code'));
   },
 };
 
@@ -209,10 +211,9 @@ function listen(panel, stage) {
 }
 
 /** Grows what the traits ask for: at once if it came with the page, else when the manifold is loaded. */
-async function begin(panel, playing) {
+async function begin(panel, playing, code = codeAsked(panel)) {
   const { model } = panel;
   const [wanted, partner] = ['emoji', 'partner'].map((trait) => model.get(trait));
-  const code = panel.letters && model.get('code') === panel.code ? '' : model.get('code'); // else of what grew before
   panel.settle();
   if (model.get('complaint')) {
     panel.refuse(model.get('complaint'));
@@ -236,9 +237,16 @@ async function begin(panel, playing) {
   start(panel, chosen, other ?? null, code, model.get('mix'), playing);
 }
 
+/** The code that is asked for; none where it is that of what grew before. */
+function codeAsked(panel) {
+  const code = panel.model.get('code');
+  return panel.letters && code === panel.code ? '' : code;
+}
+
 /** Loads the manifold, unless what is asked for came with the page; whether all that is needed is there. */
 async function loadFor(panel, keys, code) {
-  if (panel.manifold || (!code && keys.every((key) => lookUp(panel, key)))) return true;
+  const pictured = code.length > panel.seedlings[0].letters.length; // genes come first
+  if (panel.manifold || (!pictured && keys.every((key) => lookUp(panel, key)))) return true;
   panel.wait();
   panel.say('Loading all emoji…');
   return loadManifold(panel);
@@ -251,9 +259,10 @@ function start(panel, chosen, partner, code, mix, playing) {
     panel.refuse('The DNA in this link is damaged, so nothing grows from it. Choose an emoji to grow.');
     return;
   }
+  const known = first !== chosen || panel.model.get('emoji') !== ''; // else of a picture that is not in the link
   panel.partner = partner;
   choose(panel, first);
-  const written = letters ? recognise(letters, panel.bred) : panel.bred;
+  const written = letters && known ? recognise(letters, panel.bred) : (letters ?? panel.bred);
   if (written.some((letter, i) => letter !== panel.bred[i])) useLetters(panel, written, ' with edited DNA');
   if (partner && mix) panel.set('mix', mix);
   if (!playing) pause(panel);
@@ -262,7 +271,7 @@ function start(panel, chosen, partner, code, mix, playing) {
 /** What a link calls `code` -> the letters, and the first parent: an emoji, or a picture whose genes come before them.
  *  Nothing if it is damaged. */
 function readCode(panel, code, emoji) {
-  const [genes, length] = [emoji.letters.length / LETTERS, emoji.letters.length / 4];
+  const [count, length] = [emoji.letters.length / LETTERS, emoji.letters.length / 4];
   let bytes;
   try {
     bytes = toBytes(code);
@@ -271,8 +280,8 @@ function readCode(panel, code, emoji) {
   }
   const letters = unpackLetters(bytes.subarray(-length));
   if (bytes.length === length) return { first: emoji, letters };
-  if (bytes.length !== genes + length) return {};
-  return { first: pictured(panel, bytes.subarray(0, genes)), letters };
+  if (bytes.length !== count + length) return {};
+  return { first: pictured(panel, bytes.subarray(0, count)), letters };
 }
 
 /** Puts a live panel into an element; returns what takes it away again. */

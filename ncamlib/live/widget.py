@@ -117,7 +117,8 @@ class LiveManifold(anywidget.AnyWidget):
 
     @functools.cached_property
     def _seedlings(self) -> list[dict[str, Any]]:
-        return [assets.seedling(self._first_model.model, self._images, i) for i in self._first]
+        words = assets.Words.of(self._first_model.model, self._images)
+        return [assets.seedling(self._first_model.model, self._images, i, words) for i in self._first]
 
     def _file(self, name: str, part: str) -> bytes:
         model = self._models[name].model
