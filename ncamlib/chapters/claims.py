@@ -258,8 +258,8 @@ CLAIMS: list[tuple[str, str, Cell, Cell]] = [
         "mix, and some dominate (chapter *Genetic engineering*)",
         "by eye",
         "by eye",
-        f"{HOLDS} in part: the mean images are complete, and traits mix at one threshold; at a lower one nothing of "
-        f"the other image is left. Dominance is {OPEN}",
+        f"{HOLDS} in part: the mean images are complete or pale, and traits mix at two of three thresholds; at the "
+        f"lowest nothing of the other image is left. Dominance is {OPEN}",
     ),
     (
         "One automaton for one image reaches about 0.001 (chapter *One automaton for one image*)",
