@@ -98,13 +98,15 @@ def markdown(rows: list[dict[str, Any]], book: str = "") -> str:
                 cells += [psnr, f"{row['train_steps']:,}", f"{row['minutes']:.0f}"]
                 cells += [machine(row["devices"]), short(row["commits"])]
                 notes += [f"images {row['note']}"] if row["note"] else []
-                notes += [
-                    f"`{row['name']}` started from `{other}`, whose {steps:,} steps are counted"
-                    for other, steps in row["others"].items()
-                ]
+                notes += [f"{start}, whose {steps:,} steps are counted" for start, steps in _starts(row)]
             lines.append(f"| {' | '.join(cells)} |{' |' * (len(titles) - len(cells))}")
         lines += [f"| *{note}* |{empty}" for note in dict.fromkeys(notes)]
     return "\n".join(lines)
+
+
+def _starts(row: dict[str, Any]) -> list[tuple[str, int]]:
+    """That a run started from other experiments, in words, with their steps."""
+    return [(f"`{row['name']}` started from `{other}`", steps) for other, steps in row["others"].items()]
 
 
 def compared_markdown(rows: list[dict[str, Any]]) -> str:
@@ -117,6 +119,7 @@ def compared_markdown(rows: list[dict[str, Any]]) -> str:
             paper = published(row["name"], row["paper_mse"])
             ratio = "–" if row["name"] in ROUGH else f"{row['mse'] / row['paper_mse']:.2f}"
             lines.append(f"| `{row['name']}` | {paper} | {number(row['mse'])} | {ratio} |")
+    lines += [f"| *{start}, not from random weights* | | | |" for row in both for start, _ in _starts(row)]
     return "\n".join(lines)
 
 
