@@ -59,6 +59,7 @@ def test_measured_and_recorded(tmp_path, monkeypatch):
     row = information.measure_information(model, few("chars", 8), header)
     errors = dict(row.errors)
     assert errors[information.CLEAN] <= errors[information.REPLACED] <= errors[information.WRONG]
+    assert errors[information.HARD] <= errors[information.BOTH]
     assert 0 < row.entropy <= 3  # bits, of eight images
     assert row.words >= 2
     monkeypatch.setenv("NCAM_HOME", str(tmp_path))

@@ -52,7 +52,7 @@ def leak_factors() -> str:
 
 def information() -> str:
     """What the letters of each DNA model hold, and the errors of changed codes."""
-    shown = [codes.CLEAN, codes.HARD, "nearest of 2 words", codes.REPLACED, codes.WRONG]
+    shown = [codes.CLEAN, codes.HARD, "nearest of 2 words", codes.REPLACED, codes.BOTH, codes.WRONG]
     rows = []
     for row in codes.RECORDS.load():
         if row.words is not None:

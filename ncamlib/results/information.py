@@ -30,6 +30,7 @@ MOST_WORDS = 64  # that a reader of mutated genes knows
 READ = 20_000  # genes that are read
 # The conditions that a model is grown under.
 CLEAN, HARD, REPLACED, WRONG = "clean", "most probable letters", "half replaced", "half wrong"
+BOTH = "most probable letters, half replaced"
 NOISY = "noise as of the letters"
 
 
@@ -128,6 +129,9 @@ def _dna(model: NCAM, images: Images) -> tuple[dict[str, float], dict[str, Any]]
     def replaced(rate: float) -> Callable[[Tensor, torch.Generator], Tensor]:
         return lambda code, generator: mutate(code, model.draw_mutation(len(code), rate, generator))
 
+    def hard_replaced(code: Tensor, generator: torch.Generator) -> Tensor:
+        return replaced(TEST_MUTATION)(harden(code), generator)
+
     def snapped(count: int) -> Callable[[Tensor, torch.Generator], Tensor]:
         def treat(code: Tensor, _: torch.Generator) -> Tensor:
             near = snap(code.argmax(-1).cpu(), known[:count], config.alphabet)
@@ -137,7 +141,7 @@ def _dna(model: NCAM, images: Images) -> tuple[dict[str, float], dict[str, Any]]
 
     treatments = {CLEAN: lambda code, _: code, HARD: lambda code, _: harden(code)}
     treatments |= {f"nearest of {count} words": snapped(count) for count in SNAPPED}
-    treatments |= {REPLACED: replaced(TEST_MUTATION), WRONG: replaced(HALF_WRONG)}
+    treatments |= {REPLACED: replaced(TEST_MUTATION), BOTH: hard_replaced, WRONG: replaced(HALF_WRONG)}
     errors = {name: _error(model, images, treat) for name, treat in treatments.items()}
     about = {
         "noise": noise(model, images),
