@@ -286,18 +286,18 @@ CUT_OFF = """() => [...document.querySelectorAll('html, .bd-article pre')]
 @built
 @pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium")
 @pytest.mark.skipif(not AXE.exists(), reason="axe is not installed: run npm ci")
-def test_pages_are_accessible_and_nothing_is_cut_off(browser, site):  # noqa: F811
+@pytest.mark.parametrize(("width", "themes"), [(1280, ["light", "dark"]), (400, ["light"])])
+def test_pages_are_accessible_and_nothing_is_cut_off(browser, site, width, themes):  # noqa: F811
     """No violation of any impact, light or dark, wide or narrow; code and pages do not overflow."""
     found = []
-    for width in (1280, 400):
-        page = browser.new_page(viewport={"width": width, "height": 900})
-        for name in PAGES:
-            page.goto(f"{site[0]}/{name}.html")
-            page.evaluate(AXE.read_text(encoding="utf-8"))
-            for theme in ("light", "dark") if width == 1280 else ("light",):
-                found += [f"{name} {width} {theme}: {fault}" for fault in page.evaluate(AUDIT, theme)]
-            found += [f"{name} {width}: cut off"] * page.evaluate(CUT_OFF)
-        page.close()
+    page = browser.new_page(viewport={"width": width, "height": 900})
+    for name in PAGES:
+        page.goto(f"{site[0]}/{name}.html")
+        page.evaluate(AXE.read_text(encoding="utf-8"))
+        for theme in themes:
+            found += [f"{name} {theme}: {fault}" for fault in page.evaluate(AUDIT, theme)]
+        found += [f"{name}: cut off"] * page.evaluate(CUT_OFF)
+    page.close()
     assert not found
 
 

@@ -234,7 +234,8 @@ async function begin(panel, playing, code = codeAsked(panel)) {
     return;
   }
   const [chosen, other] = keys.map((key) => lookUp(panel, key));
-  start(panel, chosen, other ?? null, code, model.get('mix'), playing);
+  const first = panel.own && !wanted ? panel.chosen : chosen; // a picture of one's own has no emoji
+  start(panel, first, other ?? null, code, model.get('mix'), playing);
 }
 
 /** The code that is asked for; none where it is that of what grew before. */
