@@ -7,9 +7,10 @@ CACHE := _build/.jupyter_cache
 # Chapters that are executed side by side; the one that times kernels is executed alone.
 CHAPTERS := $(filter-out book/performance.ipynb,$(wildcard book/*.ipynb))
 BOOK := _build/html/index.html
-# Tests run side by side, so each has one thread: threads that wait for a busy core spin.
+# Tests run side by side, so each has one thread: threads that wait for a busy core spin. Those of pages mostly wait
+# for a browser: four workers keep two cores busy.
 PARALLEL := OMP_NUM_THREADS=1 $(BIN)/python
-WORKERS := -n auto --maxprocesses 4 --dist worksteal
+WORKERS := -n 4 --dist worksteal
 NPM := $(shell command -v npm 2>/dev/null)
 CPP := ncamlib/kernels/rollout.cpp ncamlib/live/automaton.cpp
 
@@ -37,7 +38,7 @@ lint: $(BIN)/ready $(if $(NPM),node_modules/ready)
 
 # What differs on a machine without a C++ compiler.
 test-without-compiler: $(BIN)/ready
-	$(BIN)/python tests/without_compiler.py $(BIN)/python -m pytest -k "not triton" \
+	$(PARALLEL) tests/without_compiler.py $(BIN)/python -m pytest $(WORKERS) -k "not triton" \
 	  tests/test_kernels.py tests/test_cli.py tests/test_model.py tests/test_sliders.py
 
 # Thousands of kills, damaged files and bad values; what was withstood is recorded and shown in the book. An hour.
