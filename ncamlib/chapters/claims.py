@@ -138,7 +138,8 @@ def _parts() -> dict[str, list[float | None]]:
     best: dict[str, list[float | None]] = {part: [None] for part in PARTS}
     for variant, errors in trials.over_seeds(studies.ABLATION).items():
         part = variant.split(studies.AT_RATE)[0]
-        best[part] = min(best[part], errors, key=lambda errors: statistics.mean(map(_size, errors)))
+        if part in best:
+            best[part] = min(best[part], errors, key=lambda errors: statistics.mean(map(_size, errors)))
     return best
 
 

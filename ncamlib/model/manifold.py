@@ -25,7 +25,8 @@ class Growing(Model):
         """The multiplier of the leak factor, a time step, on a grid of this side.
 
         With instance norm the perceived gradients of a picture stay the same when it is stretched: a rule with
-        T steps on a grid grows the same picture with sT steps on one s times as large, each 1/s as long.
+        T steps on a grid grows the same picture with sT steps on one s times as large, each 1/s as long. Without a norm
+        this does not follow. Without leak factors there is nothing to scale: 1.
         """
         return self.config.image_size / grid if self.config.leak != "none" else 1.0
 
