@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 import threading
+import types
 import urllib.parse
 from pathlib import Path
 from xml.etree import ElementTree
@@ -164,7 +165,7 @@ SMOKE = {
     "06_cifar10": ({"data_dir": "pictures", "sample": 2, "shown": 2}, "measured on 2 of 3 pictures"),
     "07_single_nca": ({"emoji": "🆒"}, "1 picture"),
     "08_beyond": ({"sample": 4, "shown": 3, "factor": 2}, "never seen"),
-    "09_regeneration": ({"kind": "half", "after": 2, "shown": 2}, "T after damage"),
+    "09_regeneration": ({"kind": "half", "after": 19, "shown": 2}, "T after damage"),
     "03_subsets": ({"subsets": "emos", "sample": 4, "shown": 2}, "shipped: emos"),
     "evidence": ({"most": 2}, "DNA codes are as good"),
     "live": ({"first": "🆒", "mutation_rate": 0.25}, "COOL_button"),
@@ -188,6 +189,31 @@ def test_a_chapter_runs_elsewhere_with_other_parameters(page, tmp_path):
     assert expected in (tmp_path / "out.ipynb").read_text(encoding="utf-8")
     # The figures of the book are those of its own parameters.
     assert {f: f.stat().st_mtime_ns for f in (ROOT / "figures").iterdir()} == before
+
+
+def test_photographs_are_downloaded_if_asked_for():
+    """The cell alone: the photographs are not here."""
+    cells = json.loads((ROOT / "book" / "06_cifar10.ipynb").read_text(encoding="utf-8"))["cells"]
+    (source,) = [text for text in ("".join(cell["source"]) for cell in cells) if '"download"' in text]
+    asked = []
+
+    def load(*arguments):
+        asked.append(arguments)
+        raise InterruptedError
+
+    for given, folder in ("download", None), ("pictures", Path("pictures")):
+        p = types.SimpleNamespace(data_dir=Path(given))
+        with pytest.raises(InterruptedError):
+            exec(source, {"p": p, "data": types.SimpleNamespace(load=load)})
+        assert asked.pop() == ("cifar10", 32, 3, folder)
+
+
+@pytest.mark.parametrize("page", NOTEBOOKS)
+def test_what_chance_decides_follows_the_seed(page):
+    cells = json.loads((ROOT / f"{page}.ipynb").read_text(encoding="utf-8"))["cells"]
+    source = "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
+    for call in re.findall(r"draw_(?:fire|mutation)\((.*)\)", source):
+        assert "generator=" in call or call.count(",") > 1, call
 
 
 @pytest.mark.parametrize("page", NOTEBOOKS)

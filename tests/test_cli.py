@@ -146,6 +146,22 @@ def test_train_on_a_folder(ncam, tmp_path):
     assert ncam("train", TINY.name, "--data-dir", pictures, "--out", "own3", "--skip-broken")[0] == 0
 
 
+@pytest.mark.parametrize("command", ["information", "persistence"])
+def test_a_model_of_ones_own_pictures_is_measured_but_not_recorded(ncam, tmp_path, command):
+    pictures = tmp_path / "chars"  # the name of a set of emoji, which these are not
+    pictures.mkdir()
+    for i in range(3):
+        Image.new("RGB", (16, 16), (80 * i, 0, 0)).save(pictures / f"{i}.png")
+    assert ncam("train", TINY.name, "--data-dir", pictures)[0] == 0
+    own = "runs/own-chars-dna-sto/model.safetensors"
+    status, out, err = ncam(command, own, "--data-dir", pictures)
+    assert (status, "MSE" in out) == (0, True), err
+    status, _, err = ncam(command, own, "--data-dir", pictures, "--record")
+    assert (status, "only a shipped checkpoint can be recorded" in err) == (2, True)
+    assert "was trained on 'own-chars': give those pictures" in ncam("evaluate", own)[2]
+    assert "was not among the images" in ncam("grow", "🅰", "--model", own, "--out", "a.png")[2]
+
+
 def test_evaluate_records(ncam, shipped, tmp_path):
     (tmp_path / "README.md").write_text(f"before\n{tables.BEGIN}\nold\n{tables.END}\nafter\n")
     (tmp_path / "book").mkdir()

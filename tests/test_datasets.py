@@ -449,6 +449,23 @@ def test_without_a_suggestion_there_is_no_noise():
         data.emoji("full", 16).index("qqqq")
 
 
+def test_advice_on_pictures_of_ones_own_names_them(tmp_path):
+    for name in ("naïve.png", "z.png"):
+        Image.new("RGB", (16, 16), "red").save(tmp_path / name)
+    images = data.folder(str(tmp_path), 16)
+    with pytest.raises(NcamError, match=r"choose for example naïve.png, z.png$"):
+        images.index("absent")
+
+
+@pytest.mark.parametrize("name", ["chars", "cifar10", "lizard", "mine"])
+def test_a_folder_is_never_taken_for_images_that_ship(tmp_path, name):
+    (tmp_path / name).mkdir()
+    Image.new("RGB", (16, 16), "red").save(tmp_path / name / "a.png")
+    images = data.load("emos", 16, 4, str(tmp_path / name))
+    assert not data.known(images.name)
+    assert images.name.endswith(name)
+
+
 def test_names_that_are_not_utf8(tmp_path):
     folder = os.fsencode(tmp_path) + b"/p\xe4ts"
     os.mkdir(folder)

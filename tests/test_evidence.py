@@ -5,7 +5,8 @@ import dataclasses
 import pytest
 
 from ncamlib import results
-from ncamlib.chapters import claims, evidence
+from ncamlib.chapters import claims, comparison, evidence
+from ncamlib.errors import NcamError
 from ncamlib.model import checkpoint
 from ncamlib.results import information, persistence, studies, tables, trials, unseen
 from ncamlib.results.tables import number
@@ -27,6 +28,17 @@ def test_tables_are_rectangular(make):
     lines = make().splitlines()
     assert len(lines) > 2
     assert len({line.count("|") for line in lines}) == 1
+
+
+def test_a_model_that_was_trained_again_is_not_shown_with_the_results_of_another():
+    shipped = comparison.load(["variety-dna-sto"])
+    assert "trained alike" in comparison.markdown(shipped)
+    again = [dataclasses.replace(one, header=one.header | {"step": 2}) for one in shipped]
+    row = comparison.markdown(again, [0.5]).splitlines()[2]
+    assert [cell.strip() for cell in row.split("|")[3:5]] == ["–", "0.5000"]
+    assert "trained alike" not in comparison.markdown(again)
+    with pytest.raises(NcamError, match="unknown experiment 'mine'"):
+        comparison.load(["mine"])
 
 
 def _trial(variant: str, seed: int, mse: float | None) -> trials.Trial:

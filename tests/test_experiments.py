@@ -161,6 +161,8 @@ def test_a_model_of_ones_own_is_as_good_as_a_shipped_one(ncam, pictures, tmp_pat
     assert ncam("grow", pictures / "1.png", "--model", "drawings-dna-syn", "--out", "g.png")[0] == 0
     from ncamlib.live import LiveManifold
 
+    with pytest.raises(NcamError, match="was trained on 'drawings': give the folder of those pictures as data_dir"):
+        LiveManifold("drawings-dna-syn")
     live = LiveManifold("drawings-dna-syn", data_dir=pictures)
     assert live.seedlings == [], "something was encoded before it was shown"
     live._answer(live, {"type": "load", "file": "seedlings"}, [])

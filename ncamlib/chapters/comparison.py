@@ -15,7 +15,7 @@ from torch import Tensor
 from ncamlib import results
 from ncamlib.config import Experiment
 from ncamlib.data.images import Images
-from ncamlib.experiments import EXPERIMENTS
+from ncamlib.experiments import experiment
 from ncamlib.machine import pick_device
 from ncamlib.model import checkpoint
 from ncamlib.model.base import Model
@@ -41,11 +41,11 @@ class Contender:
 
 
 def load(names: Sequence[str]) -> list[Contender]:
-    """The named experiments that have a checkpoint."""
+    """The named experiments that have a checkpoint; NcamError for a name that is none."""
     return [
-        Contender(EXPERIMENTS[name], *checkpoint.load_model(name))
+        Contender(experiment(name), *checkpoint.load_model(name))
         for name in names
-        if checkpoint.checkpoint_path(name).exists()
+        if checkpoint.checkpoint_path(experiment(name).name).exists()
     ]
 
 
@@ -54,10 +54,10 @@ def retrain(names: Sequence[str], images: Images, minutes: float, seed: int = 0)
     contenders, device = [], pick_device()
     with tempfile.TemporaryDirectory() as folder:
         for name in names:
-            base = EXPERIMENTS[name]
-            experiment = replace(base, images=images.name, train=replace(base.train, seed=seed))
-            train(experiment, images, Path(folder) / name, device, 60 * minutes / len(names))
-            contenders.append(Contender(experiment, *checkpoint.load_model(Path(folder) / name / MODEL_FILE)))
+            base = experiment(name)
+            changed = replace(base, images=images.name, train=replace(base.train, seed=seed))
+            train(changed, images, Path(folder) / name, device, 60 * minutes / len(names))
+            contenders.append(Contender(changed, *checkpoint.load_model(Path(folder) / name / MODEL_FILE)))
     return contenders
 
 
@@ -90,16 +90,17 @@ def markdown(contenders: Sequence[Contender], errors: Sequence[float] | None = N
     strict = [_half_wrong(contender) for contender in contenders]
     titles = ["model", "paper", "ours, recorded", *(["half wrong (sample)"] if any(strict) else [])]
     titles += ["measured here"] if errors else []
-    compared = any(c.experiment.name in alike for c in contenders)
-    titles += [*(["trained alike (steps)"] if compared else []), "training"]
+    own = [_recorded(contender, recorded) for contender in contenders]
+    compared = [alike.get(c.experiment.name) if one else None for c, one in zip(contenders, own, strict=True)]
+    titles += [*(["trained alike (steps)"] if any(compared) else []), "training"]
     rows = []
     for i, contender in enumerate(contenders):
-        experiment, header = contender.experiment, contender.header
-        cells = [contender.label, published(experiment.name, experiment.paper_mse), number(_ours(contender, recorded))]
+        about, header, mse = contender.experiment, contender.header, own[i] and own[i].mse
+        cells = [contender.label, published(about.name, about.paper_mse), number(mse)]
         cells += [number(strict[i])] if any(strict) else []
         cells += [number(errors[i])] if errors else []
-        if compared:
-            other = alike.get(experiment.name)
+        if any(compared):
+            other = compared[i]
             cells.append(f"{number(other.mse)} ({other.train_steps:,})" if other else "–")
         spent = f"{minutes:.0f} min" if (minutes := header["minutes"]) >= 1 else f"{60 * minutes:.0f} s"
         how = [f"{header['step']:,} steps", spent, machine([part["device"] for part in header["parts"]])]
@@ -122,8 +123,8 @@ def yardsticks(contenders: Sequence[Contender], errors: Sequence[float] | None =
     rows = []
     for i, contender in enumerate(contenders):
         yardstick = linear.get(contender.header["data_digest"])
-        best = _ours(contender, recorded)
-        best = errors[i] if best is None and errors else best
+        own = _recorded(contender, recorded)
+        best = own.mse if own else errors[i] if errors else None
         left = yardstick and yardstick.left(contender.experiment.model.embedding)
         components = yardstick.equal(best) if yardstick and best is not None else None
         mean = yardstick and yardstick.left(0)
@@ -134,10 +135,11 @@ def yardsticks(contenders: Sequence[Contender], errors: Sequence[float] | None =
     return "\n\n" + _table(titles, rows)
 
 
-def _ours(contender: Contender, recorded: dict[str, results.Result]) -> float | None:
-    """The recorded error of a model; None if that is of other images."""
-    row = recorded.get(contender.experiment.name)
-    return row.mse if row and row.data_digest == contender.header["data_digest"] else None
+def _recorded(contender: Contender, recorded: dict[str, results.Result]) -> results.Result | None:
+    """The record of a model; None if there is none, or if it is of another training."""
+    row, header = recorded.get(contender.experiment.name), contender.header
+    same = row and (row.train_steps, row.data_digest) == (header["step"], header["data_digest"])
+    return row if same else None
 
 
 def _table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

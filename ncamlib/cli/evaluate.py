@@ -22,6 +22,7 @@ from ncamlib.cli.options import (
 )
 from ncamlib.data import Images
 from ncamlib.errors import NcamError
+from ncamlib.experiments import EXPERIMENTS
 from ncamlib.kernels import select_backend
 from ncamlib.machine import device_name, pick_device
 from ncamlib.model import checkpoint
@@ -123,7 +124,8 @@ def shipped(
     model, header = checkpoint.load_model(target, device)
     file = checkpoint.checkpoint_path(target)
     images = images_of(header, model.config, file.name, data_dir, skip_broken)
-    compared = file.name == MODEL_FILE and not checkpoint.checkpoint_path(header["experiment"]["name"]).exists()
+    name = header["experiment"]["name"]
+    compared = file.name == MODEL_FILE and name in EXPERIMENTS and not checkpoint.checkpoint_path(name).exists()
     if record and (images.digest != header["data_digest"] or not (checkpoint.is_shipped(file) or compared)):
         raise NcamError(
             "only a shipped checkpoint can be recorded, or a run of an experiment that ships none, and only on the "

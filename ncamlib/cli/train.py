@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import torch
 import typer
 
+from ncamlib import data
 from ncamlib.cli.options import (
     MOST_SEED,
     Backend,
@@ -38,8 +39,8 @@ def configured(name: str, pictures: Path | None = None, **changes: Any) -> Exper
     base = replace(base, train=replace(base.train, **settings))
     if pictures is None or base.images == "cifar10":
         return base
-    own = f"{pictures.resolve().name}{name.removeprefix(base.images)}"
-    return Experiment(own, pictures.resolve().name, base.model, base.train, ships_encoder=True)
+    images = data.named(pictures)
+    return Experiment(f"{images}{name.removeprefix(base.images)}", images, base.model, base.train, ships_encoder=True)
 
 
 def train(

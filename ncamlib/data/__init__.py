@@ -6,7 +6,7 @@ Tensors are float32 in [0, 1]: emoji and folders are RGBA with premultiplied col
 
 from ncamlib.data.cifar import cifar10
 from ncamlib.data.images import Images, as_text, evenly, listed
-from ncamlib.data.loading import folder, known, load, names
+from ncamlib.data.loading import folder, known, load, named, names
 from ncamlib.data.pictures import (
     IMAGE_SUFFIXES,
     check_growth,
@@ -35,6 +35,7 @@ __all__ = [
     "listed",
     "load",
     "load_image",
+    "named",
     "names",
     "over_white",
     "save_growth",

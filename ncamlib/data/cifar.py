@@ -28,7 +28,7 @@ BROKEN = (tarfile.TarError, zlib.error, lzma.LZMAError, LookupError, OSError, EO
 OTHERWISE = "give the archive, or a folder of the pictures, with --data-dir"
 
 
-def cifar10(archive: Path | None = None, test: bool = False) -> Images:
+def cifar10(archive: str | Path | None = None, test: bool = False) -> Images:
     """The 50,000 training images of CIFAR-10, (50000, 3, 32, 32), or with `test` its 10,000 test images.
 
     `archive` is the official binary or Python archive, packed or unpacked; without one, the binary one is downloaded
@@ -38,7 +38,7 @@ def cifar10(archive: Path | None = None, test: bool = False) -> Images:
         archive = download(CIFAR10_SOURCES, "CIFAR-10", ARCHIVE, f"md5:{CIFAR10_MD5}", OTHERWISE)
     batches = ["test_batch"] if test else [f"data_batch_{i}" for i in range(1, 6)]
     try:
-        parts = [_batch(content) for content in _contents(archive.expanduser(), batches)]
+        parts = [_batch(content) for content in _contents(Path(archive).expanduser(), batches)]
         labels, pixels = (np.concatenate(column) for column in zip(*parts, strict=True))
     except BROKEN as error:
         raise NcamError(
@@ -49,9 +49,9 @@ def cifar10(archive: Path | None = None, test: bool = False) -> Images:
     return Images(name, torch.from_numpy(pixels.reshape(-1, 3, 32, 32)).float() / 255, names)
 
 
-def is_cifar10(path: Path) -> bool:
+def is_cifar10(path: str | Path) -> bool:
     """Whether a path looks like the official archive: a packed file, or a folder with its batches."""
-    path = path.expanduser()
+    path = Path(path).expanduser()
     return path.is_file() or any((_unpacked(path) / f"data_batch_1{suffix}").is_file() for suffix in FOLDERS.values())
 
 

@@ -84,7 +84,15 @@ class Images:
             for i, candidate in enumerate(candidates):
                 if spelled and plain(candidate) == spelled:
                     return i
-        raise NcamError(f"'{key}' is not among the {len(self)} images of '{self.name}': {_suggest(key, self.names)}")
+        raise NcamError(f"'{key}' is not among the {len(self)} images of '{self.name}': {self._advice(key)}")
+
+    def _advice(self, key: str) -> str:
+        """What to choose in place of a key that is none of them."""
+        near = _near(key, self.names)
+        if not self.sequences:  # files
+            return f"choose for example {', '.join(near or self.names[:4])}"
+        where = "'ncam data info --names full' lists them; the newer ones are in 'heldout'"
+        return f"choose for example {', '.join(near)} ({where})" if near else where
 
 
 SELECTORS = {0xFE0E, 0xFE0F}  # text style, emoji style
@@ -132,7 +140,7 @@ def _plain_name(text: str) -> str:
     return re.sub(r"[\s_:,.()’'-]+", " ", text).strip()
 
 
-def _suggest(key: str, names: list[str]) -> str:
+def _near(key: str, names: list[str]) -> list[str]:
     """Names that share a word with what was asked for, or look like it; for an emoji, with its Unicode name."""
     said = " ".join(unicodedata.name(c, "") for c in key) if key and not key.isascii() else key
     words = set(_plain_name(said).split()) - {"with", "and", "of", "face", "sign", "symbol", "selector-16", "variation"}
@@ -141,5 +149,4 @@ def _suggest(key: str, names: list[str]) -> str:
     if not near and len(_plain_name(said)) > 2:
         near = [name for name in names if _plain_name(said) in _plain_name(name)][:8]
         near = near or difflib.get_close_matches(_plain_name(said).replace(" ", "_"), names, 4, 0.6)
-    where = "'ncam data info --names full' lists them; the newer ones are in 'heldout'"
-    return f"choose for example {', '.join(near)} ({where})" if near else where
+    return near

@@ -18,7 +18,11 @@ PHOTOGRAPHS = ("cifar10", "cifar10-test")
 
 
 def folder(
-    path: Path, size: int = 64, channels: int = 4, skip_broken: bool = False, say: Callable[[str], None] | None = None
+    path: str | Path,
+    size: int = 64,
+    channels: int = 4,
+    skip_broken: bool = False,
+    say: Callable[[str], None] | None = None,
 ) -> Images:
     """Every picture under `path` as one set, named by relative path.
 
@@ -27,7 +31,7 @@ def folder(
     over: hidden files and folders, and those that begin with @.
     """
     say = say or functools.partial(print, file=sys.stderr)
-    path = path.expanduser()
+    path = Path(path).expanduser()
     if path.is_file():
         raise NcamError(f"{path} is a file: give a folder of PNG or JPEG pictures")
     if not path.is_dir():
@@ -54,9 +58,17 @@ def folder(
         raise NcamError(f"no picture in {path} could be read")
     if resized:
         say(f"{resized} of {len(pixels)} pictures in {path} were resized to {size}x{size}")
-    name = _readable(Path(path.resolve().name))
+    name = named(path)
     note = f"from the folder {name}"
     return Images(name, torch.stack(pixels), names, note=note)
+
+
+def named(path: Path) -> str:
+    """What the pictures of a folder are called: as the folder, with 'own-' before it where that is the name of images
+    that are loaded without one.
+    """
+    name = _readable(Path(path.expanduser().resolve().name))
+    return f"own-{name}" if known(name) else name
 
 
 def _readable(path: Path) -> str:
@@ -68,11 +80,14 @@ def _of_the_system(file: Path) -> bool:
     return any(part.startswith((".", "@")) for part in file.parts)
 
 
-def load(name: str, size: int, channels: int = 4, data_dir: Path | None = None, skip_broken: bool = False) -> Images:
+def load(
+    name: str, size: int, channels: int = 4, data_dir: str | Path | None = None, skip_broken: bool = False
+) -> Images:
     """The images of an experiment: an emoji subset, one emoji by name, a part of CIFAR-10, or the folder `data_dir`.
 
     For CIFAR-10, `data_dir` may also be its official archive, packed or unpacked.
     """
+    data_dir = Path(data_dir) if data_dir else None
     photographs = name in PHOTOGRAPHS
     if photographs and (data_dir is None or is_cifar10(data_dir)):
         return cifar10(data_dir, test=name == "cifar10-test")

@@ -97,9 +97,10 @@ class LiveManifold(anywidget.AnyWidget):
             raise NcamError("the reader can switch between models with the same fire rate and steps only")
         self._first_model = next(iter(self._models.values()))
         config = self._first_model.model.config
-        self._images = data.load(
-            headers[0]["images"], config.image_size, config.image_channels, data_dir and Path(data_dir)
-        )
+        name = headers[0]["images"]
+        if not data_dir and not data.known(name):
+            raise NcamError(f"{experiment} was trained on '{name}': give the folder of those pictures as data_dir")
+        self._images = data.load(name, config.image_size, config.image_channels, data_dir)
         same = self._images.sequences or self._images.digest == headers[0]["data_digest"]
         coded = [one.model for one in self._models.values() if isinstance(one.model, Coded)]
         books = [model.codes for model in coded if model.encoder is None]
