@@ -41,7 +41,7 @@ test-without-compiler: $(BIN)/ready
 	$(PARALLEL) tests/without_compiler.py $(BIN)/python -m pytest $(WORKERS) -k "not triton" \
 	  tests/test_kernels.py tests/test_cli.py tests/test_model.py tests/test_sliders.py
 
-# Thousands of kills, damaged files and bad values; what was withstood is recorded and shown in the book. An hour.
+# Thousands of kills, damaged files and bad values; what was withstood is recorded and shown in the book. Half an hour.
 torture: $(BIN)/ready
 	$(BIN)/python -m pytest tests/test_torture.py --torture
 
