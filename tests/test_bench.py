@@ -11,6 +11,7 @@ import torch
 from ncamlib.bench import peers, training
 from ncamlib.bench import rollout as bench
 from ncamlib.cli import main
+from ncamlib.errors import NcamError
 from ncamlib.kernels import rollout
 
 CPU = torch.device("cpu")
@@ -44,6 +45,14 @@ def test_operations_are_counted_for_live_cells_only():
     case = bench.Case(training=False, fire_rate=1.0, grid=64, steps=1, batch=1)
     assert bench.operations(case) == pytest.approx(67.1e6, rel=1e-3)
     assert bench.operations(bench.Case(True, 0.5, 64, 1, 1)) == pytest.approx(1.5 * bench.operations(case))
+
+
+def test_a_table_is_of_one_size():
+    head, rows = bench.recorded()
+    assert head["device"]
+    with pytest.raises(NcamError, match="several sizes: select those of one"):
+        bench.markdown(rows)
+    assert bench.markdown(bench.select(rows, bench.HEADLINE)).count("\n") > 3
 
 
 def test_ratios_need_no_checkpoint(monkeypatch, tmp_path):

@@ -49,6 +49,12 @@ def test_an_ideal_reader_of_a_repetition_code():
     assert repetition_right(16, 4, 0.5) > 0.95 > repetition_right(4, 4, 0.5)
 
 
+def test_genes_with_words_that_the_reader_does_not_know_are_misread():
+    words = words_of(torch.tensor([[0] * 16, [3] * 16]), 4)
+    shares = torch.tensor([0.2, 0.1])
+    assert read_right(words, shares, 16, 4, 0.0) == pytest.approx(0.3)
+
+
 def test_a_frequent_word_is_guessed_where_nothing_can_be_read():
     words = words_of(torch.tensor([[0] * 4, [3] * 4]), 4)
     assert read_right(words, torch.tensor([0.9, 0.1]), 4, 4, 1.0) == pytest.approx(0.9, abs=0.02)

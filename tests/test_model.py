@@ -327,3 +327,6 @@ def test_no_steps_leave_the_seed(images):
     begun = model(images, steps=0)
     assert torch.equal(begun, model.nca.visible(seed(model.config, len(images), 16, 16)))
     assert measure(model, Images("x", images, ["a", "b", "c"]), steps=0).steps == 0
+    lost = measure(model, Images("x", images * math.nan, ["a", "b", "c"]), steps=0)
+    assert math.isnan(lost.mse)
+    assert math.isnan(lost.psnr)

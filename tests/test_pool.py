@@ -126,6 +126,15 @@ def test_what_never_changes_stays_and_does_not_heal(images, code):
         assert noise.difference == pytest.approx(0.04, rel=0.2)
 
 
+def test_a_wound_that_changes_nothing_makes_no_difference(images, monkeypatch):
+    """Also where cells fire at random: the same ones fire with and without it."""
+    monkeypatch.setattr(persistence, "damage", lambda state, *_: state)
+    model = build(tiny(model={"fire_rate": 0.5}).model)
+    header = {"experiment": {"name": "stochastic"}, "step": 1, "data_digest": images.digest}
+    row = persistence.measure_persistence(model, images, header, times=(1, 2))
+    assert [one.difference for one in row.healing] == [0, 0, 0]
+
+
 def test_the_command_prints_what_it_measured(tmp_path, images, monkeypatch):
     run = train(tiny(2, {"steps": 3}), images, tmp_path, CPU, quiet=True)
     monkeypatch.setattr("ncamlib.cli.evaluate.images_of", lambda *_, **__: images)

@@ -30,9 +30,12 @@ NAMES = ("emos-dna-sto", "chars-dna-syn")
 
 
 @pytest.fixture
-def chosen():
+def chosen(monkeypatch):
     train = TrainConfig(steps=3, batch=4)
-    return [dataclasses.replace(EXPERIMENTS[name], model=TINY, train=train) for name in NAMES]
+    small = [dataclasses.replace(EXPERIMENTS[name], model=TINY, train=train) for name in NAMES]
+    for experiment in small:
+        monkeypatch.setitem(EXPERIMENTS, experiment.name, experiment)
+    return small
 
 
 def load(experiment) -> data.Images:
@@ -380,6 +383,23 @@ def test_a_table_run_stays_when_a_better_one_comes(tmp_path, chosen, checkout):
     assert curve.read_bytes() == (tmp_path / "alike" / name / reproduce.LOSS_FILE).read_bytes()
     with Image.open(picture) as kept, Image.open(tmp_path / "alike" / name / reproduce.SHEET_FILE) as whole:
         assert kept.size == whole.size
+
+
+@pytest.mark.parametrize("table", [False, True])
+def test_a_trial_of_another_model_is_never_taken_for_the_row_whose_name_it_has(tmp_path, chosen, checkout, table):
+    other = dataclasses.replace(chosen[0], model=dataclasses.replace(TINY, code="ce"))
+    reproduced([other], tmp_path / "trial")
+    with pytest.raises(NcamError, match=f"a model with other settings than '{NAMES[0]}' has: nothing was merged"):
+        merge.merge([tmp_path / "trial"], table=table)
+    assert store.load() == {}
+
+
+def test_measuring_again_does_not_forget_how_many_runs_were_tried(tmp_path, chosen, checkout):
+    reproduced(chosen[:1], tmp_path)
+    merge.merge([tmp_path])
+    row = store.load()[NAMES[0]]
+    again, tried = dataclasses.replace(row, mse=row.mse / 2, holders=1), dataclasses.replace(row, holders=3)
+    assert store.with_result([tried], again) == [dataclasses.replace(again, holders=3)]
 
 
 def test_a_run_can_be_recorded_for_comparison_alone(tmp_path, chosen, checkout):

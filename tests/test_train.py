@@ -1,5 +1,6 @@
 """Training: the loss falls, a resumed run equals an uninterrupted one, trouble is said in a sentence."""
 
+import contextlib
 import dataclasses
 import importlib
 import itertools
@@ -489,9 +490,41 @@ def test_any_seed_gives_an_order(images):
 
 
 def test_preparing_at_length_does_not_end_a_resumed_training():
-    budget = Budget(tiny(), 60.0, spent=40.0, preparing=35.0, began=time.monotonic() - 35.0)
-    assert budget.progress(0) == pytest.approx(0.8, abs=0.01)
+    budget = Budget(tiny(), 60.0, spent=40.0, done=0.6, preparing=35.0, began=time.monotonic() - 35.0)
+    assert budget.progress(0) == pytest.approx(0.6, abs=0.01)
     assert Budget(tiny(), 60.0, spent=60.0, preparing=5.0, began=time.monotonic() - 5.0).progress(0) >= 1
+
+
+@pytest.mark.parametrize("budgets", [(100.0, 100.0), (100.0, 200.0)])
+def test_a_resumed_training_goes_on_where_it_was_in_its_schedule(tmp_path, images, monkeypatch, budgets):
+    """Although preparing it took time of its limit twice; a longer limit stretches what is left."""
+    loop, clock, seen = importlib.import_module("ncamlib.training.loop"), itertools.count(), []
+
+    def slow(*arguments):
+        for _ in range(20):
+            next(clock)
+        return prepare(*arguments)
+
+    class Enough(Exception):
+        pass
+
+    def watched(feed, progress):
+        seen.append(progress)
+        train_step(feed, progress)
+        if len(seen) == 10:
+            feed.run.save(tmp_path)
+            raise Enough
+
+    train_step = loop.train_step
+    monkeypatch.setattr(loop, "time", SimpleNamespace(monotonic=lambda: next(clock)))  # a second per question
+    monkeypatch.setattr(loop, "prepare", slow)
+    monkeypatch.setattr(loop, "train_step", watched)
+    for budget in budgets:
+        with contextlib.suppress(Enough):
+            train(tiny(), images, tmp_path, CPU, time_budget=budget, quiet=True)
+    step = seen[1] - seen[0]
+    assert seen[10] == pytest.approx(seen[9] * budgets[0] / budgets[1], abs=2 * step)
+    assert all(0 < later - earlier < 2 * step for earlier, later in itertools.pairwise(seen[10:]))
 
 
 def test_schedule_by_progress():

@@ -164,6 +164,15 @@ def test_a_finished_trial_keeps_the_provenance_of_its_training(tmp_path, checkou
     assert [step for step, _ in first[0].leaks] == [1, 3]
 
 
+def test_a_diverged_trial_is_recorded_with_the_steps_it_took(tmp_path, checkout, images, monkeypatch):
+    one = studies.Study("emos-dna-sto", {"too fast": studies.train(learning_rate=1e6, warmup=2)}, steps=50)
+    monkeypatch.setitem(studies.STUDIES, "emos-dna-sto", one)
+    trials.run("emos-dna-sto", tmp_path / "runs", CPU, images, 0)
+    (row,) = trials.load()
+    assert row.mse is None
+    assert 0 < row.train_steps < 50
+
+
 def test_the_minutes_of_a_study_take_the_place_of_the_time_budget(tmp_path, checkout, images, monkeypatch):
     one = studies.Study("emos-dna-sto", {"as it is": studies.train()}, minutes=0.01)
     monkeypatch.setitem(studies.STUDIES, "emos-dna-sto", one)

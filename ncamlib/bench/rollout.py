@@ -262,17 +262,17 @@ def recorded(gpu: bool = False) -> tuple[dict[str, Any], list[Row]]:
 def select(rows: list[Row], cases: Sequence[Case], variant: str | None = None, threads: int = 1) -> list[Row]:
     """The rows of these cases, at this number of threads, and of one variant if it is named."""
     keys = {("training" if c.training else "forward", c.fire_rate, c.grid, c.steps, c.batch) for c in cases}
-    return [
-        row
-        for row in rows
-        if (row.direction, row.fire_rate, row.grid, row.steps, row.batch) in keys
-        and row.threads == threads
-        and variant in (None, row.variant)
-    ]
+    rows = [row for row in rows if row.threads == threads and variant in (None, row.variant)]
+    return [row for row in rows if (row.direction, row.fire_rate, row.grid, row.steps, row.batch) in keys]
 
 
 def markdown(rows: list[Row], milliseconds: bool = False) -> str:
-    """A line per variant, a column per case: ratios to the naive port (and shares of the ceiling, or milliseconds)."""
+    """A line per variant, a column per case: ratios to the naive port (and shares of the ceiling, or milliseconds).
+
+    NcamError for rows of several sizes, which have no column of their own.
+    """
+    if len({(row.direction, row.fire_rate, row.variant) for row in rows}) < len(rows):
+        raise NcamError("these are the times of several sizes: select those of one")
     cases = list(dict.fromkeys((row.direction, row.fire_rate) for row in rows))
     titles = " | ".join(f"{kind}, p = {rate:g}" for kind, rate in cases)
     lines = [f"| variant | {titles} |", "|---|" + "--:|" * len(cases)]

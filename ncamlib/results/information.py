@@ -90,7 +90,9 @@ def snap(letters: Tensor, words: Tensor, alphabet: int) -> Tensor:
 
 
 def read_right(words: Tensor, shares: Tensor, letters: int, alphabet: int, rate: float, seed: int = 0) -> float:
-    """The share of mutated genes whose word an ideal reader recovers, who knows all words and how frequent each is."""
+    """The share of mutated genes whose word an ideal reader recovers, who knows these words and how frequent each is.
+    Where there are others, their genes count as misread.
+    """
     generator = torch.Generator().manual_seed(seed)
     drawn = torch.multinomial(shares, READ, replacement=True, generator=generator)
     known = letters_of(words, letters, alphabet)
@@ -99,7 +101,7 @@ def read_right(words: Tensor, shares: Tensor, letters: int, alphabet: int, rate:
     right, wrong = 1 - rate * (1 - 1 / alphabet), max(rate / alphabet, 1e-12)  # how probable a letter is
     same = torch.stack([(seen == word).sum(-1) for word in known], 1).double()  # (READ, K)
     likely = same * math.log(right / wrong) + (shares / shares.sum()).log()
-    return (likely.argmax(1) == drawn).double().mean().item()
+    return (likely.argmax(1) == drawn).double().mean().item() * shares.sum().item()
 
 
 def repetition_right(letters: int, alphabet: int, rate: float) -> float:

@@ -94,7 +94,7 @@ def measure(
         mse += (grown - images.pixels).double().square().mean().item() / seeds
         difference = over_white(grown).clamp(0, 1) - over_white(images.pixels)
         white += difference.double().square().mean().item() / seeds
-    psnr = 10 * math.log10(1 / white) if white > 0 else math.inf
+    psnr = math.inf if white == 0 else -10 * math.log10(white)
     return Measurement(mse, white, psnr, len(images), mutation_rate, fire_rate, grown_for, seeds)
 
 

@@ -9,7 +9,9 @@ from typing import Any
 
 from PIL import Image
 
+from ncamlib.config import ModelConfig, from_dict
 from ncamlib.errors import NcamError
+from ncamlib.experiments import EXPERIMENTS
 from ncamlib.model import checkpoint
 from ncamlib.project import project_root, recording, write_together
 from ncamlib.results import store
@@ -85,7 +87,19 @@ def _header(row: Result, folder: Path) -> dict[str, Any]:
     name = header["experiment"]["name"]
     if name != row.experiment or set(name) & set("/\\\0") or name.startswith("."):
         raise NcamError(f"{folder} holds a result of '{row.experiment}' and a model of '{name}': nothing was merged")
+    if name in EXPERIMENTS and _settings(header) not in _known(name):
+        raise NcamError(f"{folder} holds a model with other settings than '{name}' has: nothing was merged")
     return header
+
+
+def _settings(header: dict[str, Any]) -> ModelConfig:
+    return from_dict(ModelConfig, header["experiment"]["model"])
+
+
+def _known(name: str) -> list[ModelConfig]:
+    """The settings of an experiment's models: as they are now, and as in the one that is shipped."""
+    file = checkpoint.checkpoint_path(name)
+    return [EXPERIMENTS[name].model, *([_settings(checkpoint.read_header(file, "model"))] if file.exists() else [])]
 
 
 def _changes(

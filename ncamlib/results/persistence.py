@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ncamlib.data.images import Images
 from ncamlib.errors import NcamError
-from ncamlib.kernels import Weights
+from ncamlib.kernels import Fire, Weights
 from ncamlib.machine import device_name
 from ncamlib.model.base import Coded
 from ncamlib.model.damage import KINDS, damage
@@ -73,15 +73,17 @@ def _live(
     """Grow, wait, and damage: one batch. targets (B, C, H, W)."""
     steps, batch = model.config.steps, len(targets)
 
-    def grow(state: Tensor | None, periods: int) -> Tensor:
-        return model.grow(weights, periods * steps, model.draw_fire(batch, None, generator), state=state)
+    def grow(state: Tensor | None, periods: int, fire: Fire | None = None) -> Tensor:
+        fire = fire or model.draw_fire(batch, None, generator)
+        return model.grow(weights, periods * steps, fire, state=state)
 
     def error(state: Tensor, other: Tensor) -> Tensor:
         return (model.nca.visible(state) - other).cpu().double().square().mean((1, 2, 3))
 
     grown = grow(None, 1)
-    twin = grow(grown, 1)
-    healed = [grow(damage(grown, kind, generator), 1) for kind in KINDS]
+    fire = model.draw_fire(batch, None, generator)  # the same cells fire with and without damage
+    twin = grow(grown, 1, fire)
+    healed = [grow(damage(grown, kind, generator), 1, fire) for kind in KINDS]
     errors, state = [error(grown, targets), error(twin, targets)], twin
     for earlier, later in pairwise(times[1:]):
         state = grow(state, later - earlier)

@@ -67,8 +67,8 @@ def with_result(rows: Sequence[Result], result: Result) -> list[Result]:
     """The rows with one experiment's best or table run added or replaced, in the order of the tables."""
     known = {(row.experiment, row.kind): row for row in rows}
     before = known.get((result.experiment, result.kind))
-    if before is not None and before.parts != result.parts:  # another run, not the same measured again
-        result = replace(result, holders=before.holders + 1)
+    if before is not None:  # another run, or the same measured again
+        result = replace(result, holders=before.holders + (before.parts != result.parts))
     known[result.experiment, result.kind] = result
     places = {name: i for i, name in enumerate(EXPERIMENTS)}
     return sorted(known.values(), key=lambda row: (places.get(row.experiment, len(places)), row.kind))

@@ -169,8 +169,9 @@ def run(
         except InUse as error:
             report(f"{name}, {label}: left to another: {error}")
             continue
-        except Diverged:
+        except Diverged as error:
             header, errors = checkpoint.read(folder / MODEL_FILE, "model")[1], {"mse": None, "mse_clean": None}
+            header |= {"step": error.step, "minutes": round(error.seconds / 60, 2)}  # further than it was saved
         about = {key: header[key] for key in ("minutes", "data_digest", "note")}
         about |= {key: header["parts"][-1][key] for key in ("device", "commit")}
         steps, seed = header["step"], trial.train.seed

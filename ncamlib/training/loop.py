@@ -6,6 +6,7 @@ same global batch. B global batch, T steps, H W grid.
 """
 
 import contextlib
+import math
 import signal
 import sys
 import time
@@ -44,6 +45,7 @@ class Budget:
     experiment: Experiment
     seconds: float | None  # in place of a number of steps
     spent: float = 0.0  # seconds of earlier calls
+    done: float = 0.0  # the share of a time limit's steps that they took
     preparing: float = 0.0  # seconds
     began: float = field(default_factory=lambda: time.monotonic())
 
@@ -54,19 +56,22 @@ class Budget:
 
     @property
     def training(self) -> float:
-        """Seconds that a time limit leaves for the steps, those of earlier calls included."""
+        """Seconds that a time limit leaves for the steps of this call."""
         left = max(self.seconds - self.spent, 0)
-        return self.spent + max(left - self.preparing, left / 2)
+        return max(left - self.preparing, left / 2)
 
     def progress(self, step: int) -> float:
         """The share of the training that is done at this optimiser step."""
         if not self.seconds:
             return schedule.progress(self.experiment, step)
-        return (self.total - self.preparing) / self.training
+        if not self.training or self.done >= 1:
+            return 1.0
+        return self.done + (1 - self.done) * (self.total - self.spent - self.preparing) / self.training
 
     def remaining(self, progress: float) -> str:
         """The remaining time, as the progress bar shows it."""
-        return f", {(1 - progress) * self.training / 60:.1f} min left" if self.seconds else ""
+        share = (1 - progress) / (1 - self.done) if self.done < 1 else 0
+        return f", {share * self.training / 60:.1f} min left" if self.seconds else ""
 
 
 @dataclass
@@ -249,9 +254,9 @@ def train(
             print(f"preparing the model and {len(images)} images", file=sys.stderr)
         budget = Budget(experiment, time_budget)
         run = begin(experiment, images, out, device, warm_start, group)
-        budget.spent, first = run.seconds, run.step
+        budget.spent, budget.done, first = run.seconds, run.done / (time_budget or math.inf), run.step
         feed = Feed(run, group, images.pixels.to(device))
-        feed.arrange(budget.spent / time_budget if time_budget else schedule.progress(experiment, run.step))
+        feed.arrange(budget.done if time_budget else schedule.progress(experiment, run.step))
         budget.preparing = time.monotonic() - budget.began
         if group.main and run.step == 0:
             run.save(out)  # an unwritable folder is noticed now, not in an hour
@@ -284,6 +289,8 @@ def steps(feed: Feed, budget: Budget, asked: StopRequests, quiet: bool = False) 
             if run.step > first:  # preparing a run that has finished adds nothing to it
                 run.seconds = spent
             progress, stop = group.agree(budget.progress(run.step), bool(asked), feed.pixels.device)
+            if budget.seconds and run.step > first:
+                run.done = progress * budget.seconds
             if stop or progress >= 1:
                 return
             feed.arrange(progress)

@@ -37,6 +37,7 @@ class Diverged(NcamError):
     """The loss, the gradient or the weights grew without bound; the last good checkpoint is kept."""
 
     def __init__(self, run: "Run", what: str = "weights that are not finite"):
+        self.step, self.seconds = run.step, run.seconds
         rate = run.experiment.train.learning_rate
         super().__init__(
             f"training diverged at step {run.step} ({what}): the last good checkpoint is kept; resume from it with a "
@@ -65,6 +66,7 @@ class Run:
     step: int = 0
     seen: int = 0  # images drawn so far
     seconds: float = 0.0  # spent training, over all resumptions
+    done: float = 0.0  # seconds of its time limit that its steps stand for: without those of preparing
     losses: list[float] = field(default_factory=list)  # one per step
     here: dict[str, Any] = field(default_factory=dict)  # what trains: torch, device, backend, commit
     earlier: list[dict[str, Any]] = field(default_factory=list)  # the trainings that it started from, or is part of
@@ -126,7 +128,8 @@ class Run:
             tensors |= {f"draws.{name}": tensor.contiguous() for name, tensor in vars(self.draws).items()}
         tensors["generator"] = self.generator.get_state()
         tensors["losses"] = torch.tensor(self.losses, dtype=torch.float64)
-        header = {**self.header(), "seconds": self.seconds, "own_steps": self.step, "seen": self.seen}
+        count = {"seconds": self.seconds, "done": self.done, "own_steps": self.step, "seen": self.seen}
+        header = {**self.header(), **count}
         checkpoint.save_model(folder / MODEL_FILE, self.average or self.model, self.header())
         checkpoint.write(folder / TRAINING_FILE, tensors, {"kind": "training", **header, "begun": self.begun})
         self.saved = time.monotonic()
@@ -141,6 +144,7 @@ class Run:
         try:
             count = header["own_steps"], header["seen"], header["seconds"], header["parts"][-1]
             self.step, self.seen, self.seconds, _ = count
+            self.done = header.get("done", self.seconds)
             self.losses, generator = tensors["losses"].tolist(), tensors["generator"]
             before = settings["train"]
         except (KeyError, IndexError) as error:
