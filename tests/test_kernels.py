@@ -123,23 +123,26 @@ def test_agrees_with_reference(backend, shape, norm, wrap, fire_rate):
 
 
 @fast
-@settings(max_examples=25, deadline=None)
-@given(
-    batch=st.integers(1, 3),
-    channels=st.integers(4, 32),
-    hidden=st.integers(1, 140),
-    height=st.integers(3, 20),
-    width=st.integers(3, 20),
-    steps=st.integers(1, 5),
-    fire_rate=st.sampled_from([0.1, 0.5, 0.9, 1]),
-    wrap=st.booleans(),
-    seed=st.integers(0, 9),
-)
-def test_agrees_for_any_shape(backend, batch, channels, hidden, height, width, steps, fire_rate, wrap, seed):
-    if backend == "triton" and triton.INTERPRETED:  # which pays per operation
-        batch, steps, height, width = 1, min(steps, 2), min(height, 9), min(width, 9)
-    state, weights, leak, masks = case(batch, channels, hidden, height, width, steps, fire_rate, seed)
-    assert_parity(backend, (state, weights, leak, steps, masks), wrap=wrap)
+def test_agrees_for_any_shape(backend):
+    slow = backend == "triton" and triton.INTERPRETED  # which pays per operation
+
+    @settings(max_examples=10 if slow else 25, deadline=None)
+    @given(
+        batch=st.integers(1, 1 if slow else 3),
+        channels=st.integers(4, 32),
+        hidden=st.integers(1, 140),
+        height=st.integers(3, 9 if slow else 20),
+        width=st.integers(3, 9 if slow else 20),
+        steps=st.integers(1, 2 if slow else 5),
+        fire_rate=st.sampled_from([0.1, 0.5, 0.9, 1]),
+        wrap=st.booleans(),
+        seed=st.integers(0, 9),
+    )
+    def agrees(batch, channels, hidden, height, width, steps, fire_rate, wrap, seed):
+        state, weights, leak, masks = case(batch, channels, hidden, height, width, steps, fire_rate, seed)
+        assert_parity(backend, (state, weights, leak, steps, masks), wrap=wrap)
+
+    agrees()
 
 
 @needs_native
@@ -197,8 +200,8 @@ def equal_rows_stay_equal(monkeypatch):
 )
 def test_gradients_of_trained_automata_that_grow_in_step(backend, equal_rows_stay_equal):
     """Far from the seed only the sum of the gradients matters; apart they grow until float32 loses it."""
-    slow, side = backend == "triton" and triton.INTERPRETED, 24
-    images = [700, 1000] if slow else [100, 400, 700, 1000]
+    slow = backend == "triton" and triton.INTERPRETED
+    side, images, apart = (16, [700, 1000], 3e-5) if slow else (24, [100, 400, 700, 1000], 1e-4)
     model, _ = load_model(checkpoint_path("full-ce-syn"))
     leak, start = model.nca.leak().detach() * 64 / side, seed(model.config, 1, side, side)
     largest = []
@@ -212,8 +215,8 @@ def test_gradients_of_trained_automata_that_grow_in_step(backend, equal_rows_sta
     # With any backend, some images have a hidden unit so near zero that float32 turns it on or off: in a sixth of them
     # on this grid, and in most on one of 48×48.
     assert max(largest) < 1e-2
-    # The last layer's bias sums the gradients of all cells: 1e-4 and more if they are kept apart.
-    assert min(largest) < 5e-5
+    # The last layer's bias sums the gradients of all cells: `apart` and more if they are kept apart.
+    assert min(largest) < apart / 2
 
 
 def _gradients(module, state, weights, leak, steps, norm, dtype=torch.float32, **cone) -> list[Tensor]:
