@@ -21,6 +21,11 @@ def pytest_addoption(parser):
     parser.addoption("--torture", action="store_true", help="all of the attacks of test_torture.py, recorded")
 
 
+def pytest_collection_modifyitems(items):
+    """Those that take a minute first: side by side, the last to end are then short ones."""
+    items.sort(key=lambda item: item.get_closest_marker("long") is None)
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item):
     """Let fixtures know whether the test passed: what is recorded of an attack was withstood."""

@@ -175,6 +175,7 @@ SMOKE = {
 NOTEBOOKS = [page for page in PAGES if (ROOT / f"{page}.ipynb").exists()]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("page", NOTEBOOKS)
 def test_a_chapter_runs_elsewhere_with_other_parameters(page, tmp_path):
     changes, expected = SMOKE[Path(page).name]
@@ -299,7 +300,8 @@ AXE = ROOT / "node_modules" / "axe-core" / "axe.min.js"
 AUDIT = """async (theme) => {
   document.documentElement.dataset.theme = theme;
   await new Promise((resolve) => setTimeout(resolve, 200));
-  const { violations } = await axe.run({ resultTypes: ['violations'] });
+  const colours = { runOnly: { type: 'rule', values: ['color-contrast', 'link-in-text-block'] } };
+  const { violations } = await axe.run(theme === 'dark' ? colours : { resultTypes: ['violations'] });
   return violations.flatMap(({ id, impact, nodes }) =>
     nodes.map(({ html }) => `${impact} ${id}: ${html.slice(0, 150)}`));
 }"""
@@ -309,12 +311,13 @@ CUT_OFF = """() => [...document.querySelectorAll('html, .bd-article pre')]
   .filter((e) => e.scrollWidth > e.clientWidth + 1).length"""
 
 
+@pytest.mark.long
 @built
 @pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium")
 @pytest.mark.skipif(not AXE.exists(), reason="axe is not installed: run npm ci")
 @pytest.mark.parametrize(("width", "themes"), [(1280, ["light", "dark"]), (400, ["light"])])
 def test_pages_are_accessible_and_nothing_is_cut_off(browser, site, width, themes):  # noqa: F811
-    """No violation of any impact, light or dark, wide or narrow; code and pages do not overflow."""
+    """No violation of any impact, wide or narrow, nor of the rules of colours in the dark; nothing overflows."""
     found = []
     page = browser.new_page(viewport={"width": width, "height": 900})
     for name in PAGES:

@@ -122,6 +122,7 @@ def test_agrees_with_reference(backend, shape, norm, wrap, fire_rate):
     assert_parity(backend, (state, weights, leak, shape[-1], masks), norm, wrap=wrap)
 
 
+@pytest.mark.long
 @fast
 def test_agrees_for_any_shape(backend):
     slow = backend == "triton" and triton.INTERPRETED  # which pays per operation
@@ -194,6 +195,7 @@ def equal_rows_stay_equal(monkeypatch):
     monkeypatch.setattr(interpreter.InterpreterBuilder, "create_dot", create_dot)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "backend",
     ["reference", pytest.param("cpu", marks=needs_native), pytest.param("triton", marks=needs_triton)],
@@ -418,6 +420,7 @@ def test_no_argument_differs_from_the_reference_in_silence(data_):
         torch.testing.assert_close(*answers, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.long
 @fast
 def test_is_deterministic(backend):
     state, weights, leak, masks = case(3, 16, 128, 10, 10, 3)

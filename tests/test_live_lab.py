@@ -69,6 +69,7 @@ def until(page, holds):
     raise AssertionError("it did not happen within 30 s")
 
 
+@pytest.mark.long
 @pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium")
 def test_traits_go_both_ways(lab):
     from playwright.sync_api import sync_playwright

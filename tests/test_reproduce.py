@@ -194,6 +194,7 @@ def test_merging_onto_a_full_disk_changes_nothing(tmp_path, chosen, checkout, mo
         assert {file: file.read_bytes() for file in checkout.rglob("*") if file.is_file()} == before
 
 
+@pytest.mark.long
 def test_a_merge_that_was_killed_is_finished_by_the_next(checkout):
     """Once the journal is written, the change counts; before, it never happened, and leaves nothing."""
     files = {checkout / "figures" / "a.json": b"new a", checkout / "checkpoints" / "b.csv": b"new b"}

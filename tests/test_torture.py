@@ -140,6 +140,7 @@ def killed_again_and_again(folder: Path, kills: int, seed: int, steps: int) -> N
     assert live(folder, steps, 10**9, False, "fsync") == 0
 
 
+@pytest.mark.long
 def test_killed_trainings_go_on_bit_for_bit(tmp_path, attack):
     """SIGKILL through the real command, between steps and inside of saves."""
     kills, chains = attack("kills", "SIGKILL of `ncam train`, a third of them inside a save"), 2

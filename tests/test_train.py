@@ -136,6 +136,7 @@ def test_the_map_to_the_weights_can_have_a_rate_of_its_own(tmp_path, images):
         assert steps[1][name] == pytest.approx(step * (3 if name in MAP else 1), rel=1e-3, abs=1e-7), name
 
 
+@pytest.mark.long
 def test_killed_run_resumes_bit_identically(tmp_path, images):
     """SIGKILL at an arbitrary moment, with a save after every step, then the same command again."""
     code = (
@@ -257,6 +258,7 @@ def test_a_warm_start_that_is_killed_at_once_keeps_what_came_before(tmp_path, im
     assert [part["step"] for part in about["parts"]] == [3, 2]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("predictor", "saved"), [("weights", "with codes"), ("film", "with its encoder")])
 def test_dna_letters_take_over_the_automata_of_continuous_codes(tmp_path, images, monkeypatch, predictor, saved):
     monkeypatch.setattr("ncamlib.model.lettering.FIT_STEPS", 600)
@@ -346,6 +348,7 @@ def script(tmp_path):
     return write
 
 
+@pytest.mark.long
 def test_two_processes_equal_one(tmp_path, script):
     """Also where only the first one's disk holds what there is to go on from: it tells the other."""
     one, two = tmp_path / "one", tmp_path / "two"
