@@ -1,7 +1,11 @@
 """A reader of the built book in headless Chromium: what they do, and what they see."""
 
+import contextlib
 import functools
+import html
 import http.server
+import json
+import os
 import threading
 from pathlib import Path
 
@@ -115,6 +119,22 @@ class Reader:
         """Choose an emoji by searching for it."""
         self.page.fill(".ncam [name=search]", text)
         return self.regrow(lambda: self.page.click(".ncam .all button:visible >> nth=0"))
+
+
+@contextlib.contextmanager
+def another_page(change, like="live"):
+    """The name of a page beside the built ones whose panel begins with other traits: `change` alters them."""
+    built = BUILT / "book" / f"{like}.html"
+    text = built.read_text(encoding="utf-8")
+    escaped = text.split('data-props="')[1].split('"')[0]
+    properties = json.loads(html.unescape(escaped))
+    change(properties)
+    page = built.with_name(f"another-{like}-{os.getpid()}.html")  # of this process: tests run in several
+    page.write_text(text.replace(escaped, html.escape(json.dumps(properties))), encoding="utf-8")
+    try:
+        yield page.stem
+    finally:
+        page.unlink()
 
 
 def difference(a, b):

@@ -182,6 +182,9 @@ def test_what_the_page_cannot_run_is_said(pictures, monkeypatch):
     monkeypatch.setattr(assets, "pack", lambda *_: damaged())
     live._answer(live, {"type": "load", "file": "manifold", "regime": "growing"}, [])
     assert sent == [{"type": "manifold", "regime": "growing", "error": "it is damaged"}]
+    monkeypatch.setattr(assets, "seedling", lambda *_: {}["weights"])  # whatever goes wrong, the page waits
+    live._answer(live, {"type": "load", "file": "seedlings"}, [])
+    assert sent[1:] == [{"type": "seedlings", "regime": None, "error": "KeyError: 'weights'"}]
 
     with pytest.raises(NcamError, match="nothing grows in full-dna-conv"):
         LiveManifold("full-dna-conv")

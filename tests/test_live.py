@@ -142,8 +142,11 @@ def test_rounded_genes_grow_nearly_the_same_pictures():
     assert 0 < (one - two).square().mean() < 10**-3.6
 
 
-def test_thumbnails_lie_on_one_sheet_in_order(trained):
+@pytest.mark.parametrize("longest", [assets.WEBP_SIDE, 400])  # the format allows no longer edge
+def test_thumbnails_lie_on_one_sheet_in_order(trained, monkeypatch, longest):
     _, images = trained
+    monkeypatch.setattr(assets, "WEBP_SIDE", longest)
+    monkeypatch.setattr(assets, "COLUMNS", 4 if longest == 400 else assets.COLUMNS)
     content, (across, down) = assets.sprite(images)
     with Image.open(io.BytesIO(content)) as sheet:
         assert sheet.size == (32 * across, 32 * down)

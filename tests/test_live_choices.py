@@ -5,7 +5,7 @@ from urllib.parse import quote
 
 import pytest
 from PIL import Image, ImageDraw
-from reader import BUILT, Reader, browser, difference, needs_page  # noqa: F401 -- fixtures
+from reader import BLANK, BUILT, Reader, another_page, browser, difference, needs_page  # noqa: F401 -- fixtures
 
 pytestmark = needs_page
 BOOK = (BUILT / "book").as_uri()
@@ -34,7 +34,7 @@ def opened(browser):  # noqa: F811
     def at(link="", page="live", **options):
         readers.append(Reader(browser, f"{BOOK}/{page}.html{link}", **options))
         readers[-1].page.wait_for_selector(".ncam .seedlings button")
-        readers[-1].page.locator(".ncam .picture").scroll_into_view_if_needed()
+        readers[-1].page.locator(".ncam .picture").first.scroll_into_view_if_needed()
         return readers[-1]
 
     yield at
@@ -124,6 +124,58 @@ def test_another_child_is_another_also_of_edited_dna(opened):
     code = reader.trait("code")
     reader.regrow(lambda: reader.press("breed"))
     assert reader.trait("code") != code
+    between = reader.regrow(lambda: reader.slide("mix", 0.7))
+    assert "lies between the parents" in reader.page.inner_text(".ncam .counter")
+    assert difference(reader.regrow(lambda: reader.press("breed")), between) > 1
+    assert reader.trait("mix") == 0
+
+
+def test_a_child_that_was_edited_is_shared_with_other_random_letters(opened):
+    """Which parent a letter is from decides what its probabilities are: the link tells it by the seed."""
+    reader = opened(page="04_genetic_engineering")
+    reader.grown()
+    cross(reader, 2)
+    reader.page.focus(".ncam .dna")
+    edited = reader.regrow(lambda: reader.page.keyboard.press(" "))
+    code = reader.trait("code")
+    shown = reader.regrow(lambda: reader.press("reseed"))
+    assert reader.trait("code") == code
+    assert difference(shown, edited) > 0
+    again = opened(link_of(reader), "04_genetic_engineering")
+    assert difference(again.grown(), shown) == 0
+    assert again.page.inner_text(".ncam .counter") == reader.page.inner_text(".ncam .counter")
+
+
+def test_a_page_that_begins_otherwise_is_shared_as_it_is(opened):
+    with another_page(lambda traits: traits.update(mutation_rate=0.5, seed=3)) as page:
+        reader = opened(page=page)
+        reader.grown()
+        shown = reader.regrow(lambda: reader.slide("mutation", 0))
+        assert difference(opened(link_of(reader), page).grown(), shown) == 0
+
+
+def test_a_page_that_begins_paused_stays_so_when_all_is_loaded(opened):
+    with another_page(lambda traits: traits.update(mutation_rate=0.5, playing=False)) as page:
+        reader = opened(page=page)
+        reader.page.wait_for_selector(".ncam .all button", state="attached", timeout=30_000)
+        reader.page.wait_for_timeout(1000)
+        assert not reader.trait("playing")
+        assert reader.page.get_attribute(".ncam", "data-time") == "0"
+
+
+def test_two_panels_on_a_page_load_what_is_theirs(opened):
+    front = BUILT / "book" / "intro.html"
+    text = front.read_text(encoding="utf-8")
+    begin, end = text.index("<div data-ncam-live"), text.index("})();</script></div>") + len("})();</script></div>")
+    with another_page(lambda traits: traits["regimes"].reverse(), "intro") as page:
+        other = front.with_name(f"{page}.html")
+        other.write_text(other.read_text(encoding="utf-8") + text[begin:end], encoding="utf-8")
+        reader = opened("#emoji=🆘&mutation=0.5", page)
+        every = "document.querySelectorAll('[data-ncam-live]')"
+        reader.page.wait_for_function(f"[...{every}].every((e) => e.dataset.alive)")
+        reader.page.evaluate(f"{every}[1].ncam.set('mutation_rate', 0.25)")
+        reader.page.wait_for_function(f"[...{every}].every((e) => e.querySelector('.all button'))", timeout=60_000)
+        assert reader.page.evaluate(f"[...{every}].map((e) => e.ncam.get('mutation_rate'))") == [0.5, 0.25]
 
 
 def test_a_slider_that_moves_fast_leaves_no_queue(opened):
@@ -279,6 +331,9 @@ def test_nothing_to_change_is_said(opened):
     reader.says("is none of the emoji")
     reader.press("play")
     assert not reader.trait("playing")
+    for _ in range(2):  # on and off
+        reader.page.evaluate("document.querySelector('.ncam [name=endless]').click()")
+        assert not reader.trait("playing")
     reader.press("clean")
     reader.says("Choose an emoji first.")
     reader.page.click(".ncam .groups button >> nth=0")
@@ -333,3 +388,26 @@ def test_a_notebook_is_given_a_line_of_python(opened):
     assert given["experiment"] == "chars-dna-syn"
     assert (given["emoji"], given["partner"]) == (reader.trait("emoji"), reader.trait("partner"))
     assert not reader.page.is_visible(".ncam .qr")
+
+
+def test_what_stands_beside_a_slider_is_what_is_used(opened):
+    """Also where no stop of the slider is."""
+    reader = opened("#fire=0.33&mutation=0.004")
+    reader.grown()
+    beside = "name => document.querySelector(`.ncam [name=${name}]`).parentElement.querySelector('output').textContent"
+    assert [reader.page.evaluate(beside, name) for name in ("fire", "mutation")] == ["33%", "0.4%"]
+
+
+def test_a_wound_is_where_the_pointer_is(opened):
+    reader = opened()
+    reader.grown()
+    reader.slide("radius", 1)
+    reader.page.evaluate(SPY.replace("message.type", "message"))
+    box = reader.page.locator(".ncam .picture").bounding_box()
+    cell, middle = box["width"] / 64, box["y"] + box["height"] / 2
+    reader.page.mouse.move(box["x"] + 62.5 * cell, middle)  # the centre of cell 62
+    reader.page.mouse.down()
+    reader.page.mouse.move(box["x"] + 70 * cell, middle)  # beside the picture
+    reader.page.mouse.up()
+    wounds = reader.page.evaluate("window.sent.filter(({ type }) => type === 'wound').map(({ x }) => x)")
+    assert wounds == pytest.approx([62], abs=0.1)

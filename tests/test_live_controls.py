@@ -1,12 +1,9 @@
 """Every control of the live panel, from a server and from a file, by mouse, touch and keyboard."""
 
-import html
-import json
-import os
 import re
 
 import pytest
-from reader import BLANK, BUILT, Reader, address, browser, difference, needs_page  # noqa: F401 -- fixtures
+from reader import BLANK, BUILT, Reader, address, another_page, browser, difference, needs_page  # noqa: F401 -- fixtures
 
 pytestmark = needs_page
 
@@ -321,21 +318,18 @@ def test_a_wound_heals_before_the_readers_eyes(switcher):
 @pytest.fixture
 def pretender(browser, place):  # noqa: F811
     """A page with the growing model, and the same once more as if it had been trained to heal."""
-    front = BUILT / "book" / "intro.html"
-    text = front.read_text(encoding="utf-8")
-    escaped = text.split('data-props="')[1].split('"')[0]
-    properties = json.loads(html.unescape(escaped))
-    grows = properties["regimes"][0]
-    properties["regimes"] = [grows, {**grows, "name": "regenerating"}]
-    page = front.with_name(f"two-models-{os.getpid()}.html")  # of this process: tests run in several
-    page.write_text(text.replace(escaped, html.escape(json.dumps(properties))), encoding="utf-8")
-    opened = Reader(browser, place.replace("live.html", page.name))
-    opened.page.wait_for_selector(".ncam .seedlings button")
-    opened.grown()
-    opened.regrow(lambda: opened.page.select_option(".ncam [name=regime]", "regenerating"))
-    yield opened
-    page.unlink()
-    opened.close()
+
+    def twice(properties):
+        grows = properties["regimes"][0]
+        properties["regimes"] = [grows, {**grows, "name": "regenerating"}]
+
+    with another_page(twice, "intro") as page:
+        opened = Reader(browser, place.replace("live.html", f"{page}.html"))
+        opened.page.wait_for_selector(".ncam .seedlings button")
+        opened.grown()
+        opened.regrow(lambda: opened.page.select_option(".ncam [name=regime]", "regenerating"))
+        yield opened
+        opened.close()
 
 
 def test_how_much_of_a_wound_has_healed_is_measured(pretender):

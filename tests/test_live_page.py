@@ -4,6 +4,7 @@ import base64
 import gzip
 import hashlib
 import re
+import time
 
 import pytest
 import torch
@@ -262,15 +263,55 @@ def test_a_link_that_cannot_be_followed_says_so_and_grows_nothing(browser, addre
     opened.close()
 
 
-def test_a_good_link_after_a_bad_one_is_followed(reader):
+@pytest.mark.parametrize(
+    ("bad", "said"),
+    [("mutation=7", "cannot be followed"), ("emoji=zzz", "is none of"), ("partner=zzz", "is none of")],
+)
+def test_a_good_link_after_a_bad_one_is_followed(reader, bad, said):
     whole = reader.grown()
-    follow(reader, "#mutation=7")
-    reader.says("cannot be followed")
+    follow(reader, f"#{bad}")
+    reader.says(said)
     assert reader.picture() == BLANK
-    follow(reader, "#mutation=0")
-    reader.page.wait_for_timeout(500)
-    assert "cannot be followed" not in reader.status()
-    assert reader.grown() == whole
+    reader.regrow(lambda: follow(reader, "#mutation=0"))
+    assert said not in reader.status()
+    assert reader.picture() == whole
+
+
+def test_what_could_not_be_loaded_is_neither_shown_nor_said(reader):
+    """Without it the letters of a mutant have no picture; once it is there, nothing complains any more."""
+    reader.grown()
+    reader.page.route("**/*manifold.bin*", lambda route: route.abort())
+    reader.slide("mutation", 0.5)
+    reader.says("could not be loaded")
+    assert reader.picture() == BLANK
+    reader.page.unroute("**/*manifold.bin*")
+    assert difference(reader.regrow(lambda: reader.slide("mutation", 0.6)), BLANK) > 1
+    assert "with 60% of its DNA" in reader.status()
+
+
+def test_a_group_that_is_pressed_while_another_model_loads_harms_nothing(browser, address):  # noqa: F811
+    opened = Reader(browser, f"{address}/book/intro.html")
+    opened.grown()
+    opened.see_all()
+
+    def late(route):
+        time.sleep(1)
+        route.continue_()
+
+    opened.page.route("**/*regrow-manifold.bin*", late)
+    opened.page.evaluate("document.querySelectorAll('.ncam details').forEach((e) => { e.open = true; })")
+    opened.page.evaluate(
+        """() => {
+          const regime = document.querySelector('.ncam [name=regime]');
+          regime.value = 'regenerating';
+          regime.dispatchEvent(new Event('input', { bubbles: true }));
+          document.querySelector('.ncam .groups button').click();
+          document.querySelector('.ncam [data-slot=second]').click();
+        }"""
+    )
+    assert difference(opened.regrow(lambda: None), BLANK) > 10
+    assert not opened.errors
+    opened.close()
 
 
 @pytest.mark.parametrize("length", [0, 3, 55, 56, 63, 64, 65, 1000])

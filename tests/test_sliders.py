@@ -8,7 +8,9 @@ from PIL import Image
 
 from ncamlib import data, load_model
 from ncamlib.chapters.sliders import growth_sliders, injection_sliders
+from ncamlib.config import ModelConfig
 from ncamlib.model import genetics
+from ncamlib.model.build import build
 
 
 @pytest.fixture(scope="module")
@@ -27,6 +29,13 @@ def surgery(codes):
 def box():
     model, header = load_model("chars-dna-sto")
     return growth_sliders(model, data.emoji(header["images"]).pixels[0])
+
+
+@pytest.mark.parametrize(("size", "bounds"), [(8, (8, 128, 8)), (20, (16, 128, 4)), (160, (16, 160, 8))])
+def test_the_grid_begins_at_the_images_own_size(size, bounds):
+    model = build(ModelConfig(code="dna", image_size=size, steps=2))
+    grid = growth_sliders(model, torch.rand(4, size, size)).children[0].children[-1]
+    assert (grid.value, grid.min, grid.max, grid.step) == (size, *bounds)
 
 
 def picture(box) -> bytes:

@@ -5,6 +5,7 @@ N images, M targets, C image channels, H W pixels, E embedding, L letters, A alp
 
 import base64
 import io
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -61,7 +62,8 @@ def growth_sliders(model: Growing, image: Tensor, seed: int = 0, scale: int = 4)
     rate = widgets.FloatSlider(0.5 if config.code == "dna" else 0, min=0, max=1, step=0.05, description="mutation")
     fire = widgets.FloatSlider(config.fire_rate, min=0.05, max=1, step=0.05, description="fire rate")
     steps = widgets.IntSlider(config.steps, min=1, max=4 * config.steps, description="steps")  # at the image's size
-    grid = widgets.IntSlider(config.image_size, min=16, max=128, step=8, description="grid")
+    size = config.image_size
+    grid = widgets.IntSlider(size, min=min(16, size), max=max(128, size), step=math.gcd(8, size), description="grid")
 
     def draw() -> Tensor:
         generator = torch.Generator().manual_seed(seed)

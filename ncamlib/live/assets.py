@@ -29,6 +29,7 @@ MANIFEST = 3  # version of manifest.json; the page knows one
 # Large matrices are rounded to steps of this share of a row's standard deviation, which gzip then packs well.
 GRAIN = {"predictor.weight": 0.35, "predictor.body": 0.25}
 THUMBNAIL, COLUMNS = 32, 32  # side of a thumbnail in pixels, thumbnails in a row of their sheet
+WEBP_SIDE = 16383  # the most pixels from edge to edge that the format allows
 SMALL = 24  # side of a thumbnail in sheets of more than 500
 LEVELS, SAMPLE = 256, 64  # levels that the page knows of a gene's value; images that say how far they reach
 DECODER, ENCODER = ("code.from_", "predictor."), ("encoder.",)  # parts of a model's state
@@ -127,10 +128,11 @@ def _webp(picture: Image.Image) -> bytes:
 def sprite(images: data.Images) -> tuple[bytes, tuple[int, int]]:
     """Thumbnails of all images on one sheet, row by row, as WebP; and how many stand (across, down)."""
     side = THUMBNAIL if len(images) <= 500 else SMALL
-    across, down = min(COLUMNS, len(images)), -(-len(images) // COLUMNS)
+    columns = max(COLUMNS, -(-len(images) // (WEBP_SIDE // side)))
+    across, down = min(columns, len(images)), -(-len(images) // columns)
     sheet = Image.new("RGB", (across * side, down * side), "white")
     for i, image in enumerate(images.pixels):
-        sheet.paste(_thumbnail(image, side), (i % COLUMNS * side, i // COLUMNS * side))
+        sheet.paste(_thumbnail(image, side), (i % columns * side, i // columns * side))
     return _webp(sheet), (across, down)
 
 

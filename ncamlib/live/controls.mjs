@@ -110,6 +110,7 @@ export function fillControls(panel) {
 
 /** The sliders that move a trait of the model. */
 export const SLIDERS = { mutation: 'mutation_rate', fire: 'fire_rate', speed: 'steps_per_second' };
+const READINGS = { ...SLIDERS, mix: 'mix' };
 const SHARES = ['mutation', 'fire', 'mix'];
 
 /** Sets the controls to the model's traits, and writes every slider's value beside it. */
@@ -119,12 +120,12 @@ export function showValues(panel) {
   const side = panel.input('side');
   side.value = panel.model.get('side');
   if (!side.value) side.append(element('option', { textContent: panel.model.get('side'), selected: true }));
-  panel.input('mix').value = panel.model.get('mix');
-  for (const [name, trait] of Object.entries(SLIDERS)) panel.input(name).value = panel.model.get(trait);
+  for (const [name, trait] of Object.entries(READINGS)) panel.input(name).value = panel.model.get(trait);
   for (const range of panel.findAll('input[type=range]')) {
-    const value = Number(range.value);
+    // A slider stands at the nearest of its own values; what is used may lie between two, or beyond its end.
+    const value = READINGS[range.name] ? panel.model.get(READINGS[range.name]) : Number(range.value);
     range.parentElement.querySelector('output').textContent = SHARES.includes(range.name)
-      ? `${Math.round(100 * value)}%`
+      ? `${Number((100 * value).toFixed(1))}%`
       : value;
   }
 }

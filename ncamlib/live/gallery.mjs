@@ -2,7 +2,7 @@
 
 import { toBytes } from './base64.mjs';
 import { useLetters } from './growth.mjs';
-import { crossLetters, genesOf, unpackLetters, withLevels, writeGenes } from './letters.mjs';
+import { certain, crossLetters, genesOf, recognise, unpackLetters, withLevels, writeGenes } from './letters.mjs';
 import { loadManifold } from './loading.mjs';
 import { element } from './panel.mjs';
 import { SIZES, WEIGHTS } from './sizes.mjs';
@@ -85,6 +85,14 @@ export function breed(panel) {
   useLetters(panel, panel.bred.slice(), partner ? ` crossed with ${partner.name}` : '');
 }
 
+/** Other random letters for a child that was edited: its letters stay, but what they differ from is the child of this
+ *  seed, as it is for whoever follows a link. */
+export function recross(panel) {
+  const { chosen, partner } = panel;
+  panel.bred = crossLetters(chosen.letters, partner.letters, panel.model.get('seed'));
+  panel.letters = recognise(panel.letters.map(certain), panel.bred);
+}
+
 /** Nothing is chosen any more. */
 export function forget(panel) {
   panel.turn++;
@@ -130,7 +138,7 @@ export function thumbnail(panel, { emoji, picture, index }) {
   if (early) look.style.backgroundImage = `url(${early})`;
   else if (!emoji)
     look.textContent = '🖼️'; // a picture of which the link has the DNA only
-  else {
+  else if (panel.manifold) {
     const { sprite, header } = panel.manifold;
     const [columns, rows] = header.sprite;
     const [x, y] = [index % columns, Math.floor(index / columns)];
@@ -151,6 +159,14 @@ function thumbButton(panel, known) {
   return button;
 }
 
+/** Gives the first parent another; where it is still to come, as its model is being loaded, both grow then. */
+function join(panel, known) {
+  if (panel.waiting && !panel.stuck) {
+    panel.set('partner', ''); // so that it is news
+    panel.set('partner', known.emoji);
+  } else pair(panel, known);
+}
+
 /** A thumbnail was tapped: it becomes the parent whose slot was pressed, or grows for itself. */
 async function tap(panel, key) {
   const choice = ++panel.choices;
@@ -158,7 +174,8 @@ async function tap(panel, key) {
   if (!known || choice !== panel.choices) return;
   const { aim } = panel;
   panel.aim = '';
-  if (aim === 'second' && panel.chosen) pair(panel, known);
+  const refused = panel.waiting && panel.kept && !panel.stuck;
+  if (aim === 'second' && panel.chosen && !refused) join(panel, known);
   else {
     if (!aim) panel.partner = null; // whoever taps without a slot wants this one
     panel.set('partner', panel.partner?.emoji ?? '');

@@ -60,7 +60,7 @@ function groupButton(panel, name, members) {
 
 /** Writes the letters that a group shares into the DNA. */
 export function inject(panel, name, members) {
-  if (!panel.ready()) return;
+  if (!panel.ready() || !panel.manifold) return; // of another model, which is loading
   panel.decide();
   const { genes, spellings } = panel.manifold;
   const group = members.map((index) => writeGenes(genesOf(genes, index), spellings));

@@ -117,7 +117,9 @@ export function useLetters(panel, letters, surgery = '') {
 
 /** Letters -> weights -> growth; between the letters and the partner's where the slider says so. */
 export async function express(panel) {
-  if (!panel.letters || panel.waiting) return;
+  if (!panel.letters) return;
+  if (panel.stuck) panel.settle(); // and try again
+  if (panel.waiting) return;
   const turn = ++panel.turn;
   panel.held = false;
   showDNA(panel);
@@ -130,11 +132,18 @@ export async function express(panel) {
     return;
   }
   const there = panel.manifold || (await loadManifold(panel));
-  if (!there || turn !== panel.turn) return; // something newer grows
+  if (turn !== panel.turn) return; // something newer grows
+  if (!there) {
+    panel.wait(); // rather than show what the DNA does not say
+    panel.stuck = true;
+    return;
+  }
+  const { held } = panel;
   const { header } = panel.manifold;
   const letters = panel.mutated(share > 0 ? panel.chosen.letters : panel.letters);
   if (share === 0) decode(panel, { type: 'letters', letters, rule: header });
   else decode(panel, { type: 'mix', one: letters, two: panel.mutated(panel.partner.letters), share, rule: header });
+  if (held) pause(panel);
 }
 
 /** Has the worker turn letters into weights, and grows them. While it is at it, only the newest letters wait: a slider

@@ -35,8 +35,11 @@ async function start() {
   place.dataset.alive = '1';
 }
 
-follow((trait, value) => {
-  state[trait] = value;
-}, initial);
-addEventListener('hashchange', () => follow(model.set, initial));
+// A link to a page with several panels is one to the first.
+if (document.querySelector('[data-ncam-live]') === place) {
+  follow((trait, value) => {
+    state[trait] = value;
+  }, initial);
+  addEventListener('hashchange', () => follow(model.set, initial));
+}
 start().catch((error) => place.append(`The live manifold could not start: ${error}`));

@@ -75,6 +75,9 @@ export function genesOf({ shape, data }, image) {
 /** Whether two letters read the same, however certain they are. */
 export const isSame = (one, two) => ((one ^ two) & LETTER_BITS) === 0;
 
+/** A letter without what stands above it. */
+export const certain = (letter) => letter & LETTER_BITS;
+
 /** Letters as given; where they are the same as known ones, these, with their probabilities. */
 export const recognise = (letters, known) => letters.map((letter, i) => (isSame(letter, known[i]) ? known[i] : letter));
 

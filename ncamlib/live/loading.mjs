@@ -30,9 +30,11 @@ async function load(panel) {
     const sheet = URL.createObjectURL(new Blob([sprite], { type: 'image/webp' }));
     panel.manifold = { header, genes, spellings: likeliest(words), sprite: sheet };
     panel.opened();
+    if (panel.kept && panel.kept === panel.unloaded) panel.warn('');
     return true;
   } catch (error) {
     if (current()) {
+      panel.unloaded = error.message;
       panel.warn(error.message);
       panel.loading = null;
     }
@@ -61,32 +63,31 @@ function unpacked(data) {
 
 function fromKernel(model, file, regime) {
   return new Promise((resolve, reject) => {
-    model.on('msg:custom', (message, buffers) => {
+    const hear = (message, buffers) => {
       if (message.type !== file || message.regime !== regime) return;
+      model.off('msg:custom', hear);
       if (message.error) reject(new Error(message.error));
       else resolve(new Uint8Array(buffers[0].buffer, buffers[0].byteOffset, buffers[0].byteLength));
-    });
+    };
+    model.on('msg:custom', hear);
     model.send({ type: 'load', file, regime });
   });
 }
 
-let scripts = Promise.resolve(); // one at a time, since all call the same function
-
-/** A page that was opened as a file may load nothing but scripts: the same file, written as one. */
+/** A page that was opened as a file may load nothing but scripts: the same file, written as one, that calls `ncamFile`.
+ *  While it runs, the document names it, so that several can be loaded at once, also by other panels. */
 function fromScript(url) {
-  const mine = scripts.then(() => runScript(url));
-  scripts = mine.catch(() => {});
-  return mine;
-}
-
-function runScript(url) {
   const script = document.createElement('script');
+  globalThis.ncamFile = (sha256, text) => document.currentScript.serve(sha256, text);
   return new Promise((resolve, reject) => {
-    globalThis.ncamFile = async (sha256, text) => {
+    const fail = (what) => reject(new Error(`The manifold ${what} this page: build the book again.`));
+    script.serve = (sha256, text) => {
+      script.onload = null;
       const data = toBytes(text);
       check(data, sha256).then(() => resolve(data), reject);
     };
-    script.onerror = () => reject(new Error('The manifold is not beside this page: build the book again.'));
+    script.onload = () => fail('is not what belongs beside');
+    script.onerror = () => fail('is not beside');
     script.src = url.replace(/\.bin$/, '.js');
     document.head.append(script);
   }).finally(() => script.remove());

@@ -3,8 +3,6 @@
 import { toText } from './base64.mjs';
 import { mutate, packLetters } from './letters.mjs';
 
-const AT_FIRST = ['fire_rate', 'side', 'regime']; // that a link leaves out where they are as in the beginning
-
 /** The shared state of one panel. `model` is anywidget's or a stand-in, `root` the element that holds the controls. */
 export class Panel {
   manifold = null; // once loaded: { header, genes, spellings, sprite }, the genes of all emoji as levels
@@ -20,6 +18,8 @@ export class Panel {
   visible = true; // whether the panel is on the screen
   waiting = false; // nothing grows until the reader chooses, or what was asked for is loaded
   kept = ''; // a sentence that stays until then
+  unloaded = ''; // why loading failed
+  stuck = false; // whether something waits to grow until what could not be loaded is there
   ended = false; // whether the growth is over
   wounded = false; // whether a wound was made since it began
   endless = false; // whether it lives on until the reader stops it
@@ -36,9 +36,6 @@ export class Panel {
     this.root = root;
     this.worker = worker;
     this.seedlings = model.get('seedlings');
-    const { fire_rate, side, regime } =
-      model.initial ?? Object.fromEntries(AT_FIRST.map((name) => [name, model.get(name)]));
-    this.initial = { fire_rate, side, regime: this.trained(regime).name };
     this.listeners = {};
     this.waiters = new Map(); // of the worker's answers, by the number of the question
     worker.onmessage = ({ data }) => {
@@ -117,7 +114,7 @@ export class Panel {
 
   /** The worker met an error. */
   stopped(error) {
-    this.say(`The automaton stopped: ${error}. Reload the page to try again.`);
+    this.warn(`The automaton stopped: ${error}. Reload the page to try again.`);
   }
 
   /** Says why what was asked for cannot grow; nothing else grows in its place. */
@@ -129,6 +126,7 @@ export class Panel {
   /** What the reader chose will grow, and what stood there is over. */
   settle() {
     this.waiting = false;
+    this.stuck = false;
     this.kept = '';
     this.choices++;
   }
@@ -203,7 +201,10 @@ export class Panel {
 
   /** What grows, in words. */
   get name() {
-    return this.chosen.name + this.surgery;
+    const { chosen, partner, mix } = this;
+    if (partner && mix > 0)
+      return `what lies ${Math.round(100 * mix)}% of the way from ${chosen.name} to ${partner.name}`;
+    return chosen.name + this.surgery;
   }
 
   /** Whether a picture of the reader's own grows. */

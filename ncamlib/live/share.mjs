@@ -6,33 +6,35 @@ import { longest, qrCode } from './qr.mjs';
 const SIDE = 320; // of the QR code, in pixels
 const MARGIN = 4; // modules around it
 
-/** What is seen, as traits: only what is not as the page begins with, DNA only if it was edited, or is of the reader's
- *  own picture. */
-function traitsOf(panel) {
+// What LiveManifold begins with; fire rate and side are the model's.
+const BEGINNING = { partner: '', mutation_rate: 0, mix: 0, seed: 0, code: '' };
+
+/** What is seen, as traits: only what is not as in the beginning, DNA only if it was edited, or is of the reader's own
+ *  picture. */
+function traitsOf(panel, beginning) {
   const { model, partner } = panel;
-  const seen = { emoji: panel.chosen?.emoji ?? model.get('emoji') };
-  if (partner) seen.partner = partner.emoji;
-  for (const trait of ['mutation_rate', 'mix', 'seed']) if (model.get(trait)) seen[trait] = model.get(trait);
-  for (const trait of ['fire_rate', 'side'])
-    if (model.get(trait) !== panel.initial[trait]) seen[trait] = model.get(trait);
-  if (panel.edited || panel.own) seen.code = panel.code;
-  return seen;
+  const seen = { emoji: panel.chosen?.emoji ?? model.get('emoji'), partner: partner?.emoji ?? '' };
+  for (const trait of ['mutation_rate', 'mix', 'seed', 'fire_rate', 'side']) seen[trait] = model.get(trait);
+  seen.code = panel.edited || panel.own ? panel.code : '';
+  const told = ([trait, value]) => trait === 'emoji' || value !== beginning[trait];
+  return Object.fromEntries(Object.entries(seen).filter(told));
 }
 
 /** A link to what is seen. */
 export function linkOf(panel) {
   const link = new URL(location.href.split('#')[0]);
-  const { mutation_rate: mutation, fire_rate: fire, ...seen } = traitsOf(panel);
-  const asked = new URLSearchParams({ ...seen, ...(mutation && { mutation }), ...(fire && { fire }) });
-  if (panel.regime.name !== panel.initial.regime) asked.set('regime', panel.regime.name);
+  const { initial } = panel.model;
+  const names = { mutation_rate: 'mutation', fire_rate: 'fire' };
+  const seen = Object.entries(traitsOf(panel, initial)).map(([trait, value]) => [names[trait] ?? trait, value]);
+  const asked = new URLSearchParams(seen);
+  if (panel.regime !== panel.trained(initial.regime)) asked.set('regime', panel.regime.name);
   link.hash = asked;
   return link.href;
 }
 
 /** The line of Python that shows the same in a notebook. */
 export function lineOf(panel) {
-  const [fire_rate, side] = ['fire_rate', 'side'].map((trait) => panel.model.get(trait)); // it begins with others
-  const given = Object.entries({ ...traitsOf(panel), fire_rate, side }).map(
+  const given = Object.entries(traitsOf(panel, BEGINNING)).map(
     ([trait, value]) => `, ${trait}=${JSON.stringify(value)}`,
   );
   return `LiveManifold(${JSON.stringify(panel.regime.experiment)}${given.join('')})`;

@@ -10,7 +10,8 @@ export function wound(panel, x, y) {
   if (panel.waiting) return;
   const { side } = panel;
   const radius = Number(panel.input('radius').value);
-  panel.post({ type: 'wound', x: x % side, y: y % side, radius, whole: panel.ended || panel.endless });
+  const [i, j] = [x, y].map((place) => (place % side) - 0.5); // a cell's number is that of its centre
+  panel.post({ type: 'wound', x: i, y: j, radius, whole: panel.ended || panel.endless });
   panel.wounded = true;
   panel.say('Wounded. Watch what the cells around it do.');
   goOn(panel);
@@ -36,7 +37,10 @@ export function fillScreen(panel) {
 /** A mouse or pen paints wounds, a finger taps them: a swipe scrolls the page, but while the brush is held ready. */
 export function listenToPicture(panel) {
   const picture = panel.find('.picture');
-  const hit = (event) => wound(panel, ...pointerOn(picture, event, picture.width, picture.height));
+  const hit = (event) => {
+    const [x, y] = pointerOn(picture, event, picture.width, picture.height);
+    if (x >= 0 && x < picture.width && y >= 0 && y < picture.height) wound(panel, x, y);
+  };
   let finger = false; // whether the last touch scrolls where it moves
   let down = false;
   picture.addEventListener('pointerdown', (event) => {

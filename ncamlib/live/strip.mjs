@@ -40,7 +40,8 @@ function count(panel, letters) {
   const text = random
     ? `${random.toLocaleString('en')} of ${all} letters are random, ${wrong.toLocaleString('en')} of them wrong`
     : `DNA: ${all} letters, ${changed ? `${changed.toLocaleString('en')} changed` : 'as they were learned'}`;
-  panel.find('.counter').textContent = text;
+  const between = panel.partner && panel.mix > 0 ? '; what grows lies between the parents' : '';
+  panel.find('.counter').textContent = text + between;
   panel.root.dataset.random = random;
 }
 

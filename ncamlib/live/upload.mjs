@@ -25,9 +25,7 @@ async function readPicture(file, side) {
 
 /** Reads a picture and grows it from its DNA; the first one makes the encoder be loaded. */
 export async function upload(panel, file) {
-  const choice = ++panel.choices;
-  if (!(await loadManifold(panel))) return;
-  const { size } = panel.manifold.header;
+  const { size } = panel.seedlings[0].rule;
   let image;
   try {
     image = await readPicture(file, size);
@@ -35,6 +33,8 @@ export async function upload(panel, file) {
     panel.say('This file is not a picture that the browser can read: choose a PNG or JPEG.');
     return;
   }
+  const choice = ++panel.choices;
+  if (!(await loadManifold(panel))) return;
   panel.say('Reading the picture…');
   try {
     panel.encoder ??= loadEncoder(panel);

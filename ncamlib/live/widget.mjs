@@ -14,6 +14,7 @@ import {
   listSeedlings,
   lookUp,
   pair,
+  recross,
   refuseEmoji,
   search,
   surprise,
@@ -57,8 +58,9 @@ const ACTIONS = {
   },
   breed(panel) {
     if (!panel.partner) return;
+    panel.unmix();
+    panel.letters = panel.bred; // edits are of the old child
     ACTIONS.reseed(panel);
-    if (panel.edited) breed(panel);
   },
   single(panel) {
     panel.aim = '';
@@ -103,7 +105,9 @@ const INPUTS = {
   },
   endless(panel) {
     panel.endless = false; // the box decides
-    goOn(panel);
+    if (panel.waiting) return;
+    if (panel.ended || panel.model.get('playing')) goOn(panel);
+    else panel.post({ type: 'set', more: lifetime(panel) });
   },
 };
 
@@ -136,7 +140,10 @@ const TRAITS = {
     if (panel.partner && !panel.edited) {
       breed(panel);
       panel.set('mix', mix);
-    } else express(panel);
+      return;
+    }
+    if (panel.partner) recross(panel);
+    express(panel);
   },
   playing(panel, on) {
     if (on) panel.post({ type: 'set', epoch: panel.epoch, again: lifetime(panel) });
@@ -144,10 +151,10 @@ const TRAITS = {
     panel.post({ type: 'set', playing: on && panel.visible });
   },
   emoji(panel, wanted) {
-    if (wanted !== panel.chosen?.emoji && wanted !== panel.chosen?.name) begin(panel, true);
+    if (panel.waiting || (wanted !== panel.chosen?.emoji && wanted !== panel.chosen?.name)) begin(panel, true);
   },
   partner(panel, wanted) {
-    if (wanted !== (panel.partner?.emoji ?? '')) begin(panel, true);
+    if (panel.waiting || wanted !== (panel.partner?.emoji ?? '')) begin(panel, true);
   },
   code(panel, code) {
     if (panel.letters && code !== panel.code) begin(panel, true);
@@ -316,6 +323,9 @@ function render({ model, el }) {
     begin(panel, model.get('playing'));
   };
   model.on('change:seedlings', open);
+  model.on('msg:custom', ({ type, error }) => {
+    if (type === 'seedlings') panel.refuse(error);
+  });
   if (!model.get('seedlings').length) model.send({ type: 'load', file: 'seedlings' });
   open();
   return () => {

@@ -130,14 +130,15 @@ class LiveManifold(anywidget.AnyWidget):
 
     def _answer(self, _: Any, content: dict[str, Any], __: Any) -> None:
         wanted = content.get("file") if content.get("type") == "load" else None
-        if wanted == "seedlings":
-            self.seedlings = self._seedlings
-        elif wanted in ("manifold", "encoder") and content.get("regime") in self._models:
-            name = content["regime"]
-            try:
-                self.send({"type": wanted, "regime": name}, [self._file(name, wanted)])
-            except NcamError as error:
-                self.send({"type": wanted, "regime": name, "error": str(error)})
+        asked = {"type": wanted, "regime": content.get("regime")}
+        try:
+            if wanted == "seedlings":
+                self.seedlings = self._seedlings
+            elif wanted in ("manifold", "encoder") and asked["regime"] in self._models:
+                self.send(asked, [self._file(asked["regime"], wanted)])
+        except Exception as error:  # whatever it is, the panel waits for an answer
+            known = isinstance(error, NcamError)
+            self.send({**asked, "error": str(error) if known else f"{type(error).__name__}: {error}"})
 
     def _repr_mimebundle_(self, **options: Any) -> Any:
         bundle = super()._repr_mimebundle_(**options)
