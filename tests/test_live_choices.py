@@ -163,6 +163,37 @@ def test_a_page_that_begins_paused_stays_so_when_all_is_loaded(opened):
         assert reader.page.get_attribute(".ncam", "data-time") == "0"
 
 
+SECOND = """async () => {
+  const place = document.querySelector('[data-ncam-live]');
+  const packed = atob(place.querySelector('script[type="text/ncam-live"]').textContent);
+  const blob = new Blob([Uint8Array.from(packed, (c) => c.charCodeAt(0))]);
+  const source = await new Response(blob.stream().pipeThrough(new DecompressionStream('gzip'))).text();
+  const { default: live } = await import(URL.createObjectURL(new Blob([source], { type: 'text/javascript' })));
+  const el = document.body.appendChild(document.createElement('div'));
+  el.id = 'second';
+  live.render({ model: place.ncam, el });
+  el.scrollIntoView();
+}"""
+
+
+@pytest.mark.parametrize("paused", [False, True])
+def test_a_second_view_in_a_notebook_grows_what_has_grown(opened, paused):
+    """And stays paused if the first was."""
+    reader = opened()
+    if paused:
+        reader.press("play")
+        assert not reader.trait("playing")
+    else:
+        reader.grown()
+    reader.page.evaluate(SECOND)
+    if paused:
+        reader.page.wait_for_selector("#second .ncam[data-time]")
+        reader.page.wait_for_timeout(1000)
+    else:
+        reader.page.wait_for_selector('#second .ncam[data-state="grown"]')
+    assert reader.page.get_attribute("#second .ncam", "data-time") == ("0" if paused else "32")
+
+
 def test_two_panels_on_a_page_load_what_is_theirs(opened):
     front = BUILT / "book" / "intro.html"
     text = front.read_text(encoding="utf-8")
@@ -246,7 +277,7 @@ def test_a_picture_of_ones_own_is_shared_by_its_dna(opened, chapter, changed):
         assert "code=" in link
         other = opened(link, page=chapter)
         assert difference(other.grown(), grown) == 0
-        other.says("A picture")
+        other.says(" picture")
         assert link_of(other) == link  # it can be passed on
 
 

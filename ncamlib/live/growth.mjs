@@ -68,6 +68,7 @@ function healing(left) {
 
 function setEnded(panel, ended) {
   panel.ended = ended;
+  panel.set('over', ended);
   panel.root.dataset.state = ended ? 'grown' : 'growing';
 }
 

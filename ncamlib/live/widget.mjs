@@ -320,7 +320,7 @@ function render({ model, el }) {
     if (!panel.seedlings.length) return;
     model.off('change:seedlings', open);
     listSeedlings(panel);
-    begin(panel, model.get('playing'));
+    begin(panel, model.get('playing') || model.get('over')); // a further view of what has grown, unless it was paused
   };
   model.on('change:seedlings', open);
   model.on('msg:custom', ({ type, error }) => {

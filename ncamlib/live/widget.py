@@ -46,10 +46,10 @@ class LiveManifold(anywidget.AnyWidget):
     `emoji` (itself or its name), `code` (base64 of the letters, two bits each, and before them the levels of the
     genes if it is of a picture of the reader's own; empty: the emoji's own), `partner` (another emoji: the child of
     both grows, `seed` decides which genes come from whom), `mutation_rate`, `fire_rate`, `steps_per_second`,
-    `playing`, `seed`, `mix` (0: the child; above: so far from the first parent to the other), `side` (of the grid,
-    in cells) and `regime` (which of several models grows, by how it was trained) are synchronised both ways.
-    `group`, a word of names, says once which groups are offered. Nothing is encoded before it is shown or asked
-    for.
+    `playing`, `over` (whether the growth has ended), `seed`, `mix` (0: the child; above: so far from the first parent
+    to the other), `side` (of the grid, in cells) and `regime` (which of several models grows, by how it was trained)
+    are synchronised both ways. `group`, a word of names, says once which groups are offered. Nothing is encoded before
+    it is shown or asked for.
     """
 
     _esm = module.source()
@@ -60,6 +60,7 @@ class LiveManifold(anywidget.AnyWidget):
     fire_rate = traitlets.Float(1.0, min=0.0, max=1.0).tag(sync=True)
     steps_per_second = traitlets.Float(30.0, min=1.0, max=1000.0).tag(sync=True)
     playing = traitlets.Bool(True).tag(sync=True)
+    over = traitlets.Bool(False).tag(sync=True)
     seed = traitlets.Int(0, min=0, max=2**32 - 1).tag(sync=True)
     mix = traitlets.Float(0.0, min=0.0, max=1.0).tag(sync=True)
     side = traitlets.Int(64, min=1, max=256).tag(sync=True)
