@@ -76,6 +76,15 @@ def test_large_weights_take_one_byte_per_entry(shape):
     assert error.max() < 1 / 250
 
 
+def test_the_matrix_that_reads_the_means_is_as_exact_for_those_that_hardly_vary():
+    """Its entries are large where the means are small: with a scale per row alone the small ones would be lost."""
+    columns = torch.logspace(-2, 2, 2000)
+    matrix = torch.randn(500, 2000) * columns
+    unpacked = checkpoint._unpack(checkpoint.pack({"encoder.project.weight": matrix}))["encoder.project.weight"]
+    error = (unpacked - matrix).square().mean(0).sqrt() / columns
+    assert error.max() < 0.02
+
+
 def test_missing_truncated_and_foreign_files(tmp_path, model):
     with pytest.raises(NcamError, match=r"there is no checkpoint.*ncam train"):
         checkpoint.load_model(tmp_path / "absent.safetensors")

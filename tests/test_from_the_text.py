@@ -27,10 +27,11 @@ def read(file: Path) -> dict[str, np.ndarray]:
     for name, entry in table.items():
         begin, end = (8 + length + at for at in entry["data_offsets"])
         stored[name] = np.frombuffer(content[begin:end], TYPES[entry["dtype"]]).reshape(entry["shape"])
-    plain = {name: value.astype(np.float64) for name, value in stored.items() if not name.endswith(".scale")}
+    scales = (".scale", ".columns")
+    plain = {name: value.astype(np.float64) for name, value in stored.items() if not name.endswith(scales)}
     for name, scale in stored.items():
-        if name.endswith(".scale"):
-            plain[name.removesuffix(".scale")] *= scale
+        if name.endswith(scales):
+            plain[name.rpartition(".")[0]] *= scale
     return plain
 
 

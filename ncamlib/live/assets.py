@@ -83,10 +83,9 @@ class Words(NamedTuple):
 
 def _part(model: NCAM, prefixes: tuple[str, ...]) -> dict[str, Tensor]:
     state = {name: tensor.float() for name, tensor in model.state_dict().items() if name.startswith(prefixes)}
-    tensors = checkpoint.pack(state)
-    return {
-        name: t.flatten().contiguous() if name.endswith(".scale") else t.contiguous() for name, t in tensors.items()
-    }
+    scales = (checkpoint.SCALE, checkpoint.COLUMNS)
+    tensors = checkpoint.pack(state).items()
+    return {name: (t.flatten() if name.endswith(scales) else t).contiguous() for name, t in tensors}
 
 
 def pack_encoder(model: NCAM) -> bytes:

@@ -1,7 +1,9 @@
 // The layers of which the networks are made. `tensors` is what safetensors.mjs read, `name` a layer's name in it.
 
-/** W x + b for one vector; W (rows, columns) may be int8 with a scale per row. */
-export function linear(tensors, name, x) {
+/** W x + b for one vector; W (rows, columns) may be int8 with a scale per row, and one per column. */
+export function linear(tensors, name, given) {
+  const columnScale = tensors[`${name}.weight.columns`]?.data;
+  const x = columnScale ? given.map((value, i) => value * columnScale[i]) : given;
   const weight = tensors[`${name}.weight`];
   const [rows, columns] = weight.shape;
   const w = weight.data;

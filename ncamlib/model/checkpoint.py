@@ -1,8 +1,8 @@
 """Checkpoints: safetensors with a JSON header and a digest; nothing is pickled, nothing half written.
 
 Two kinds share the format: `training` (everything that resuming needs, full precision) and `model`
-(what using it needs, the encoder or a codebook in its place: half precision, large matrices in 8 bits per row, and
-what makes means of a picture in full).
+(what using it needs, the encoder or a codebook in its place: half precision, large matrices in 8 bits with a scale
+per row, and what makes means of a picture in full).
 """
 
 import copy
@@ -32,7 +32,7 @@ WITHOUT_DIGEST = 1  # files of this version have none; the shipped ones among th
 SUMS = "SHA256SUMS"  # beside the shipped checkpoints, as sha256sum writes and checks it
 SEES = ("encoder.stem.", "encoder.body.", "encoder.project.")  # from the picture to its means, and the map after them
 INT8_FROM = 200_000  # matrices and kernels with at least so many entries are stored in 8 bits
-SCALE = ".scale"
+SCALE, COLUMNS = ".scale", ".columns"  # of the rows and of the columns of an 8-bit matrix
 MOST_HEADER = 2**26  # bytes
 AGAIN = "download or train it again"
 # What every header says, and the defaults for older ones that do not.
@@ -156,12 +156,17 @@ def _upgrade(tensors: dict[str, Tensor], header: dict[str, Any]) -> None:
 def pack(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     """Half precision; 8 bits with a scale per row (output) for large matrices and kernels. What sees the picture is
     kept in single precision where it is small: without slices, pictures differ in the fourth digit of a mean.
+    The matrix that reads the means has a scale per column, too: means differ a hundredfold in how much they vary, and
+    its entries make up for it.
     """
     packed = {}
     for name, tensor in tensors.items():
         if not tensor.is_floating_point():
             packed[name] = tensor
         elif tensor.ndim > 1 and tensor.numel() >= INT8_FROM:
+            if name.startswith(SEES) and tensor.ndim == 2:
+                packed[name + COLUMNS] = columns = tensor.square().mean(0, keepdim=True).sqrt().clamp_min(1e-12)
+                tensor = tensor / columns
             scale = tensor.abs().amax(list(range(1, tensor.ndim)), keepdim=True).clamp_min(1e-12) / 127
             packed[name] = (tensor / scale).round().to(torch.int8)
             packed[name + SCALE] = scale
@@ -173,11 +178,12 @@ def pack(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _unpack(packed: dict[str, Tensor]) -> dict[str, Tensor]:
-    plain = {name: tensor for name, tensor in packed.items() if not name.endswith(SCALE)}
+    plain = {name: tensor for name, tensor in packed.items() if not name.endswith((SCALE, COLUMNS))}
     plain = {name: tensor if tensor.dtype == torch.int64 else tensor.float() for name, tensor in plain.items()}
     for name, tensor in packed.items():
-        if name.endswith(SCALE):
-            plain[name.removesuffix(SCALE)] *= tensor
+        for scale in (SCALE, COLUMNS):
+            if name.endswith(scale):
+                plain[name.removesuffix(scale)] *= tensor
     return plain
 
 
