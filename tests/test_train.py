@@ -645,3 +645,13 @@ def test_a_finished_run_is_left_as_it_is(tmp_path, images):
     before = (tmp_path / TRAINING_FILE).stat().st_mtime_ns, (tmp_path / MODEL_FILE).read_bytes()
     assert train(tiny(2), images, tmp_path, CPU, quiet=True).seconds == first.seconds > 0
     assert before == ((tmp_path / TRAINING_FILE).stat().st_mtime_ns, (tmp_path / MODEL_FILE).read_bytes())
+
+
+def test_a_finished_run_writes_its_model_again_where_that_is_gone(tmp_path, images):
+    train(tiny(2), images, tmp_path, CPU, quiet=True)
+    model, about = checkpoint.read(tmp_path / MODEL_FILE, "model")
+    (tmp_path / MODEL_FILE).unlink()
+    train(tiny(2), images, tmp_path, CPU, quiet=True)
+    again, said = checkpoint.read(tmp_path / MODEL_FILE, "model")
+    assert said == about
+    assert all(torch.equal(model[name], again[name]) for name in model)

@@ -28,7 +28,7 @@ from ncamlib.training import pool as pooling
 from ncamlib.training import schedule
 from ncamlib.training.pool import Pool
 from ncamlib.training.processes import Ranks, StopRequests, only_one, own_device, ranks, stop_requests
-from ncamlib.training.run import TRAINING_FILE, Diverged, Run, prepare
+from ncamlib.training.run import MODEL_FILE, TRAINING_FILE, Diverged, Run, prepare
 
 EXPLODED = 1e4  # gradient norm before clipping, or loss, beyond which training has diverged
 SAVE_EVERY = 60.0  # seconds
@@ -270,7 +270,7 @@ def train(
                 after_step(run)
         # Save the result. A finished run keeps the provenance of its training.
         run.stopped = asked[0] if asked else None
-        if group.main and run.step > first:
+        if group.main and (run.step > first or not (out / MODEL_FILE).exists()):
             run.save(out)
         if group.main and run.stopped:
             name = signal.Signals(run.stopped).name
