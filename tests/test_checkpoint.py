@@ -80,9 +80,19 @@ def test_the_matrix_that_reads_the_means_is_as_exact_for_those_that_hardly_vary(
     """Its entries are large where the means are small: with a scale per row alone the small ones would be lost."""
     columns = torch.logspace(-2, 2, 2000)
     matrix = torch.randn(500, 2000) * columns
-    unpacked = checkpoint._unpack(checkpoint.pack({"encoder.project.weight": matrix}))["encoder.project.weight"]
-    error = (unpacked - matrix).square().mean(0).sqrt() / columns
+    once = checkpoint._unpack(checkpoint.pack({"encoder.project.weight": matrix}))
+    error = (once["encoder.project.weight"] - matrix).square().mean(0).sqrt() / columns
     assert error.max() < 0.02
+    twice = checkpoint._unpack(checkpoint.pack(once))
+    torch.testing.assert_close(twice, once, rtol=1e-5, atol=0)
+
+
+def test_a_matrix_with_a_scale_per_row_is_packed_again_without_loss():
+    """As in files by earlier commits."""
+    integers = torch.randint(-127, 128, (500, 2000)).float()
+    integers[:, 0] = 127
+    matrix = {"encoder.project.weight": integers * torch.rand(500, 1) * 1e-3}
+    torch.testing.assert_close(checkpoint._unpack(checkpoint.pack(matrix)), matrix, rtol=1e-5, atol=0)
 
 
 def test_missing_truncated_and_foreign_files(tmp_path, model):

@@ -179,19 +179,17 @@ SECOND = """async () => {
 @pytest.mark.parametrize("paused", [False, True])
 def test_a_second_view_in_a_notebook_grows_what_has_grown(opened, paused):
     """And stays paused if the first was."""
-    reader = opened()
-    if paused:
-        reader.press("play")
-        assert not reader.trait("playing")
-    else:
-        reader.grown()
-    reader.page.evaluate(SECOND)
-    if paused:
-        reader.page.wait_for_selector("#second .ncam[data-time]")
-        reader.page.wait_for_timeout(1000)
-    else:
-        reader.page.wait_for_selector('#second .ncam[data-state="grown"]')
-    assert reader.page.get_attribute("#second .ncam", "data-time") == ("0" if paused else "32")
+    with another_page(lambda traits: traits.update(playing=not paused)) as page:
+        reader = opened(page=page)
+        if not paused:
+            reader.grown()
+        reader.page.evaluate(SECOND)
+        if paused:
+            reader.page.wait_for_selector("#second .ncam[data-time]")
+            reader.page.wait_for_timeout(1000)
+        else:
+            reader.page.wait_for_selector('#second .ncam[data-state="grown"]')
+        assert reader.page.get_attribute("#second .ncam", "data-time") == ("0" if paused else "32")
 
 
 def test_two_panels_on_a_page_load_what_is_theirs(opened):

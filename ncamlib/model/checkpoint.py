@@ -153,6 +153,12 @@ def _upgrade(tensors: dict[str, Tensor], header: dict[str, Any]) -> None:
                 del tensors[name]
 
 
+def _in_8_bits(tensor: Tensor) -> tuple[Tensor, Tensor]:
+    """Integers, and the scale of each row (output)."""
+    scale = tensor.abs().amax(list(range(1, tensor.ndim)), keepdim=True).clamp_min(1e-12) / 127
+    return (tensor / scale).round().to(torch.int8), scale
+
+
 def pack(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     """Half precision; 8 bits with a scale per row (output) for large matrices and kernels. What sees the picture is
     kept in single precision where it is small: without slices, pictures differ in the fourth digit of a mean.
@@ -164,12 +170,13 @@ def pack(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
         if not tensor.is_floating_point():
             packed[name] = tensor
         elif tensor.ndim > 1 and tensor.numel() >= INT8_FROM:
+            packed[name], packed[name + SCALE] = _in_8_bits(tensor)
             if name.startswith(SEES) and tensor.ndim == 2:
-                packed[name + COLUMNS] = columns = tensor.square().mean(0, keepdim=True).sqrt().clamp_min(1e-12)
-                tensor = tensor / columns
-            scale = tensor.abs().amax(list(range(1, tensor.ndim)), keepdim=True).clamp_min(1e-12) / 127
-            packed[name] = (tensor / scale).round().to(torch.int8)
-            packed[name + SCALE] = scale
+                # Powers of two, so that a matrix that was packed before is packed again without loss.
+                columns = 2 ** tensor.square().mean(0, keepdim=True).sqrt().clamp_min(1e-12).log2().round()
+                rows, (small, scale) = packed[name] * packed[name + SCALE], _in_8_bits(tensor / columns)
+                if (small * scale - tensor / columns).norm() < ((rows - tensor) / columns).norm():
+                    packed[name], packed[name + SCALE], packed[name + COLUMNS] = small, scale, columns
         elif name.startswith(SEES):
             packed[name] = tensor.float()
         else:
