@@ -60,5 +60,5 @@ def random_damage(state: Tensor, generator: torch.Generator) -> Tensor:
         half(state, 2 * math.pi * a),
         noise(state, 1.5 * NOISE * size, generator),
     )
-    chosen = (which * 4).long()[:, None, None, None]  # half of all wounds are discs
-    return torch.where(chosen < 2, kinds[0], torch.where(chosen == 2, kinds[1], kinds[2]))
+    chosen = (which * 8).long()[:, None, None, None]  # five of eight wounds are discs, two halves: noise heals early
+    return torch.where(chosen < 5, kinds[0], torch.where(chosen < 7, kinds[1], kinds[2]))
