@@ -8,7 +8,7 @@ from ncamlib import results
 from ncamlib.chapters import claims, comparison, evidence
 from ncamlib.errors import NcamError
 from ncamlib.model import checkpoint
-from ncamlib.results import information, persistence, studies, tables, trials, unseen
+from ncamlib.results import information, persistence, store, studies, tables, trials, unseen
 from ncamlib.results.tables import number
 
 
@@ -32,11 +32,11 @@ def test_tables_are_rectangular(make):
 
 def test_a_model_that_was_trained_again_is_not_shown_with_the_results_of_another():
     shipped = comparison.load(["variety-dna-sto"])
-    assert "trained alike" in comparison.markdown(shipped)
+    assert "matched run" in comparison.markdown(shipped)
     again = [dataclasses.replace(one, header=one.header | {"step": 2}) for one in shipped]
     row = comparison.markdown(again, [0.5]).splitlines()[2]
     assert [cell.strip() for cell in row.split("|")[3:5]] == ["–", "0.5000"]
-    assert "trained alike" not in comparison.markdown(again)
+    assert "matched run" not in comparison.markdown(again)
     with pytest.raises(NcamError, match="unknown experiment 'mine'"):
         comparison.load(["mine"])
 
@@ -92,3 +92,21 @@ def test_what_is_recorded_is_of_the_shipped_model(records):
             header = checkpoint.read_header(file, "model")
             assert row.train_steps == header["step"], row.experiment
             assert getattr(row, "trained_on", row.data_digest) == header["data_digest"], row.experiment
+
+
+def test_losses_are_of_all_runs_of_a_model_one_after_the_other():
+    for name, row in results.load().items():
+        own = sum(part.step for part in row.parts if not part.experiment)
+        assert len(store.losses(name)) in (0, own or row.train_steps), name
+        assert store.restarts(name) == sorted({*store.restarts(name)}), name
+        assert all(0 < step < own for step in store.restarts(name)), name
+
+
+def test_regeneration_is_told_in_two_tables_in_which_what_is_lost_is_short():
+    left = dict(zip(persistence.KINDS, (0.2, 3.0, 1e4), strict=True))
+    healing = tuple(persistence.Healing(kind, error, 0.5, 0.0) for kind, error in left.items())
+    row = persistence.Persistence("a", "clean", 1, ((1, 0.12344), (20, 30031.8)), healing, 1, "", "", "")
+    staying, lasting = persistence.markdown([row, dataclasses.replace(row, errors=())]).split("\n\n")
+    assert staying.splitlines()[2:] == ["| `a` | clean | 0.1234 | 30,032 |"]
+    assert lasting.splitlines()[2:] == ["| `a` | clean | 0.1234 | 0.2000 (50%) | 3.00 (50%) | 10,000 (50%) |"]
+    assert "model" in persistence.markdown([])

@@ -3,9 +3,11 @@
 import io
 
 import pytest
+import torch
 from PIL import Image
 
 from ncamlib.chapters import figures
+from ncamlib.model.damage import disc
 
 
 @pytest.fixture
@@ -88,3 +90,26 @@ def test_the_share_of_different_pixels():
     assert figures.different(png(white), png(grey)) == 0
     assert figures.different(png(white), png(black)) == pytest.approx(0.01)
     assert figures.different(png(white), png(white.resize((10, 11)))) == 1
+
+
+def test_a_wound_is_outlined_where_it_is():
+    """A disc is blanked in the grown cells only, and the line round it is drawn in the picture it belongs to."""
+    before = torch.zeros(1, 16, 32, 32)
+    before[:, :, 8:24, 8:24] = 1
+    cells = figures.wound(before, disc(before, torch.tensor([0.25]), torch.tensor([0.25]), torch.tensor([0.2])))
+    assert cells[0, 8, 8]
+    assert not cells[0, 7, 8]  # blank before
+    assert not cells[0, 20, 20]  # unharmed
+    sheet = figures.image_rows([("grown", before[:, :4]), ("wounded", before[:, :4])], outlines={1: cells})
+    assert [len(axis.collections) for axis in sheet.axes] == [0, 1]
+    strip = figures.growth_strip(before[None, :, :4], ["wounded"], outlines={0: torch.zeros_like(cells)})
+    assert not strip.axes[0].collections  # noise blanks nothing
+
+
+def test_mutation_curves_have_a_panel_for_each_set():
+    curves = dict.fromkeys(("full-a", "chars-b", "full-c"), ((0.0, 0.1), (1.0, 0.2)))
+    panels = figures.mutation_curves(curves).axes
+    assert [[text.get_text() for text in axis.get_legend().get_texts()] for axis in panels] == [
+        ["full-a", "full-c"],
+        ["chars-b"],
+    ]

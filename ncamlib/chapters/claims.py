@@ -185,7 +185,7 @@ CLAIMS: list[tuple[str, str, Cell, Cell]] = [
         "DNA codes are as good as continuous ones",
         "0.0159 and 0.0163; 0.0020 and 0.0026",
         lambda: (
-            f"alike: STO {_alike(*FIG5[:2])}; SYN {_alike(*FIG5[2:])}. "
+            f"matched: STO {_alike(*FIG5[:2])}; SYN {_alike(*FIG5[2:])}. "
             f"seeds, full set: STO {_full_set(*STO)}; SYN {_full_set(*SYN)}"
         ),
         _dna,
@@ -210,7 +210,7 @@ CLAIMS: list[tuple[str, str, Cell, Cell]] = [
     (
         "Half the code size is significantly worse, twice the size no better",
         "256, 512, 1,024 numbers: 0.0230 / 0.0159 / 0.0158",
-        lambda: f"alike: {_alike(*SIZES)}",
+        lambda: f"matched: {_alike(*SIZES)}",
         _sizes,
     ),
     (
@@ -230,7 +230,7 @@ CLAIMS: list[tuple[str, str, Cell, Cell]] = [
         "Leak factors, normalisation and slices each lower the error, in this order, which stays in longer training "
         "(chapter *Ablation*)",
         "full, without leak, norm, slices: 0.0504 / 0.0597 / 0.0627 / 0.0670",
-        lambda: f"seeds: {' / '.join(map(spread, _parts().values()))}. alike: {_alike(*ABLATION)}",
+        lambda: f"seeds: {' / '.join(map(spread, _parts().values()))}. matched: {_alike(*ABLATION)}",
         lambda: f"{_ablation()}. In the longer runs, at one rate, it is {_order(*ABLATION)}",
     ),
     (

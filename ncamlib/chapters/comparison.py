@@ -92,7 +92,7 @@ def markdown(contenders: Sequence[Contender], errors: Sequence[float] | None = N
     titles += ["measured here"] if errors else []
     own = [_recorded(contender, recorded) for contender in contenders]
     compared = [alike.get(c.experiment.name) if one else None for c, one in zip(contenders, own, strict=True)]
-    titles += [*(["trained alike (steps)"] if any(compared) else []), "training"]
+    titles += [*(["matched run (steps)"] if any(compared) else []), "training"]
     rows = []
     for i, contender in enumerate(contenders):
         about, header, mse = contender.experiment, contender.header, own[i] and own[i].mse

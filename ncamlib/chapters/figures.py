@@ -8,7 +8,7 @@ import io
 import itertools
 import json
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +23,27 @@ VISIBLE = 16  # of 255: pixels that differ by less look alike
 ROUNDING = 1e-4  # share of pixels in which hundreds of steps may amplify rounding that far
 
 
-def growth_strip(frames: Tensor, titles: Sequence[Any], targets: Tensor | None = None) -> Any:
+def wound(before: Tensor, after: Tensor) -> Tensor:
+    """The cells that damage has blanked. Two states (N, C, H, W) -> (N, H, W) bool."""
+    return (after == 0).all(1) & (before != 0).any(1)
+
+
+def _outline(axis: Any, cells: Tensor) -> None:
+    """Draw a line round some cells (H, W): a blank one is as white as the paper."""
+    if cells.any():
+        axis.contour(cells.float().numpy(), [0.5], colors="0.5", linewidths=0.6)
+
+
+def growth_strip(
+    frames: Tensor,
+    titles: Sequence[Any],
+    targets: Tensor | None = None,
+    outlines: Mapping[int, Tensor] | None = None,
+) -> Any:
     """Fig. 2: one row per image, growth from left to right, the target last. Returns a matplotlib figure.
 
-    frames (F, N, 3 or 4, H, W), one per title; targets (N, 3 or 4, H, W), if they are at hand.
+    frames (F, N, 3 or 4, H, W), one per title; targets (N, 3 or 4, H, W), if they are at hand. `outlines`: cells to
+    draw a line round (N, H, W), by the frame's number.
     """
     import matplotlib.pyplot as plt
 
@@ -38,9 +55,11 @@ def growth_strip(frames: Tensor, titles: Sequence[Any], targets: Tensor | None =
     figure, axes = plt.subplots(rows, columns, figsize=(0.9 * columns, height), squeeze=False)
     for row in range(rows):
         for axis, image in zip(axes[row], frames[:, row], strict=True):
-            axis.imshow(over_white(image).clamp(0, 1).permute(1, 2, 0), interpolation="nearest")
+            axis.imshow(over_white(image).clamp(0, 1).permute(1, 2, 0).numpy(), interpolation="nearest")
             axis.set(xticks=[], yticks=[])
             axis.spines[:].set_color("0.8")
+        for column, cells in (outlines or {}).items():
+            _outline(axes[row, column], cells[row])
     for axis, title in zip(axes[0], titles, strict=True):
         axis.set_title(str(title), fontsize=9)
     figure.subplots_adjust(left=0.003, right=0.997, top=1 - top / height, bottom=0.005, wspace=0.05, hspace=0.05)
@@ -48,7 +67,7 @@ def growth_strip(frames: Tensor, titles: Sequence[Any], targets: Tensor | None =
 
 
 def channel_grid(state: Tensor, names: Sequence[str] | None = None) -> Any:
-    """All channels of one state, each on its own symmetric scale. (C, H, W) -> a matplotlib figure."""
+    """All channels of one state, each on its own scale, whose end is in the title. (C, H, W) -> a matplotlib figure."""
     import matplotlib.pyplot as plt
 
     count = len(state)
@@ -60,8 +79,8 @@ def channel_grid(state: Tensor, names: Sequence[str] | None = None) -> Any:
         axis.set_axis_off()
     for axis, channel, name in zip(axes.flat, state, names, strict=False):
         bound = channel.abs().max().clamp_min(1e-6).item()
-        axis.imshow(channel, cmap="cividis", vmin=-bound, vmax=bound, interpolation="nearest")
-        axis.set_title(name, fontsize=8)
+        axis.imshow(channel.numpy(), cmap="cividis", vmin=-bound, vmax=bound, interpolation="nearest")
+        axis.set_title(f"{name} (±{bound:.1f})", fontsize=8)
     figure.tight_layout(pad=0.3)
     return figure
 
@@ -121,16 +140,20 @@ def _same(one: bytes, other: bytes) -> bool:
 
 
 def mutation_curves(curves: dict[str, Sequence[tuple[float, float]]]) -> Any:
-    """MSE against the share of mutated letters, one line per experiment. Returns a matplotlib figure."""
+    """MSE against the share of mutated letters, a panel per set of images. Returns a matplotlib figure."""
     import matplotlib.pyplot as plt
 
-    figure, axis = plt.subplots(figsize=(7, 3.2))
-    styles = itertools.cycle(("o-", "s--", "^:", "d-.", "v-", "x--", "P:", "<-."))
-    for (name, curve), style in zip(curves.items(), styles, strict=False):
-        axis.plot(*zip(*curve, strict=True), style, label=name, markersize=4)
-    axis.axvline(0.5, color="0.7", linewidth=1, zorder=0)
-    axis.set(xlabel="mutation rate", ylabel="MSE", yscale="log")
-    axis.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
+    sets = list(dict.fromkeys(name.split("-")[0] for name in curves))
+    figure, axes = plt.subplots(1, len(sets), figsize=(max(5, 4.2 * len(sets)), 3.4), sharey=True, squeeze=False)
+    for axis, images in zip(axes.flat, sets, strict=True):
+        styles = itertools.cycle(("o-", "s--", "^:", "d-.", "v-", "x--"))
+        for (name, curve), style in zip(curves.items(), styles, strict=False):
+            if name.split("-")[0] == images:
+                axis.plot(*zip(*curve, strict=True), style, label=name, markersize=4)
+        axis.axvline(0.5, color="0.7", linewidth=1, zorder=0)
+        axis.set(xlabel="mutation rate", yscale="log")
+        axis.legend(frameon=False, loc="upper left", fontsize=8)
+    axes[0, 0].set_ylabel("MSE")
     figure.tight_layout()
     return figure
 
@@ -153,7 +176,7 @@ def seed_spread(errors: dict[str, Sequence[float | None]], published: Sequence[f
         lost = f"\n({len(values) - len(there)} of {len(values)} diverged)" if len(there) < len(values) else ""
         names.append(name.replace(" ", "\n", 1) + lost)
     axis.plot([], [], ".", color="0.6", label="ours, one seed")
-    axis.plot([], [], "ko", label="ours, mean and deviation")
+    axis.plot([], [], "ko", label="ours, mean ± SD")
     axis.plot(np.arange(len(published)) - 0.12, published, "kD", mfc="none", label="paper")
     axis.set_xticks(range(len(names)), names)
     axis.margins(y=0.1)
@@ -184,17 +207,20 @@ def _panels(count: int, columns: int, height: float) -> tuple[Any, Any]:
     rows = max(1, -(-count // columns))
     figure, axes = plt.subplots(rows, columns, figsize=(9, height * rows), sharey=True, squeeze=False)
     for axis in axes.flat[:count]:
-        axis.xaxis.set_major_locator(MaxNLocator(3, integer=True))
+        axis.xaxis.set_major_locator(MaxNLocator(4, integer=True))
         axis.tick_params(labelsize=7)
     for axis in axes.flat[count:]:
         axis.set_axis_off()
     return figure, axes.flat
 
 
-def loss_curves(curves: dict[str, Sequence[float]], columns: int = 4) -> Any:
+def loss_curves(
+    curves: dict[str, Sequence[float]], columns: int = 4, restarts: Mapping[str, Sequence[int]] | None = None
+) -> Any:
     """Training loss against the optimiser step, one small panel per run, one common scale. Returns a matplotlib figure.
 
-    A thin line for every step, a thick one for the mean of the last 50. Losses above 1 leave the panel.
+    A thin line for every step, a thick one for the mean of the last 50; a dashed one where a further run begins, after
+    the steps in `restarts`. Losses above 1 leave the panel.
     """
     import numpy as np
 
@@ -205,6 +231,8 @@ def loss_curves(curves: dict[str, Sequence[float]], columns: int = 4) -> Any:
         width = np.minimum(steps, 50)
         axis.plot(steps, values, color="0.75", linewidth=0.4, rasterized=True)
         axis.plot(steps, (total[steps] - total[steps - width]) / width, color="black", linewidth=1.2, rasterized=True)
+        for step in (restarts or {}).get(name, ()):
+            axis.axvline(step, color="tab:blue", linewidth=0.6, linestyle="--", zorder=0)
         axis.set_title(name, fontsize=8)
         axis.set_yscale("log")
     figure.axes[0].set_ylim(top=1)
@@ -240,10 +268,14 @@ def sweeps(lines: dict[str, dict[str, Sequence[tuple[float, float, float]]]]) ->
     return figure
 
 
-def image_rows(rows: Sequence[tuple[str, Tensor]], corners: dict[int, Sequence[str]] | None = None) -> Any:
+def image_rows(
+    rows: Sequence[tuple[str, Tensor]],
+    corners: Mapping[int, Sequence[str]] | None = None,
+    outlines: Mapping[int, Tensor] | None = None,
+) -> Any:
     """Figs 5 to 7: labelled rows of images, each (N, 3 or 4, H, W). Returns a matplotlib figure.
 
-    `corners`: words in the corner of each image, by the row's number.
+    By the row's number, `corners`: words in the corner of each image; `outlines`: cells to draw a line round (N, H, W).
     """
     import matplotlib.pyplot as plt
 
@@ -253,7 +285,7 @@ def image_rows(rows: Sequence[tuple[str, Tensor]], corners: dict[int, Sequence[s
     figure, axes = plt.subplots(len(rows), columns, figsize=(width, height), squeeze=False)
     for line, (name, images) in zip(axes, rows, strict=True):
         for axis, image in zip(line, images, strict=False):
-            axis.imshow(over_white(image).clamp(0, 1).permute(1, 2, 0), interpolation="nearest")
+            axis.imshow(over_white(image).clamp(0, 1).permute(1, 2, 0).numpy(), interpolation="nearest")
         for axis in line:
             axis.set(xticks=[], yticks=[])
             axis.spines[:].set_visible(False)
@@ -261,5 +293,8 @@ def image_rows(rows: Sequence[tuple[str, Tensor]], corners: dict[int, Sequence[s
     for row, words in (corners or {}).items():
         for axis, word in zip(axes[row], words, strict=False):
             axis.text(0.03, 0.97, word, transform=axis.transAxes, fontsize=7, va="top")
+    for row, masks in (outlines or {}).items():
+        for axis, cells in zip(axes[row], masks, strict=False):
+            _outline(axis, cells)
     figure.subplots_adjust(left=label / width, right=0.997, top=0.995, bottom=0.005, wspace=0.05, hspace=0.05)
     return figure

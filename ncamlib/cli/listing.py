@@ -10,7 +10,7 @@ from ncamlib.cli.options import AsJson, terminal
 from ncamlib.project import project_root
 from ncamlib.results import tables
 
-NUMBERS = {"paper": 6, "ours": 6, "alike": 6, "PSNR": 4, "steps": 7, "min": 3}  # the columns and their widths
+NUMBERS = {"paper": 6, "ours": 6, "matched": 7, "PSNR": 4, "steps": 7, "min": 3}  # the columns and their widths
 
 
 def list_experiments(

@@ -168,17 +168,25 @@ def record(row: Persistence) -> None:
     RECORDS.update(changed)
 
 
+def _shown(error: float | None) -> str:
+    """An error as the table shows it; of what is lost, only how far."""
+    return f"{error:,.0f}" if error and error >= 10 else f"{error:.2f}" if error and error >= 1 else number(error)
+
+
 def markdown(rows: Sequence[Persistence]) -> str:
-    """Errors over time and after damage as a Markdown table, a row per model and kind of codes."""
-    times = [time for time, _ in next((row.errors for row in rows if row.errors), ())]
-    titles = ["model", "codes", *(f"{time} T" for time in times), *(f"after {kind}" for kind in KINDS)]
-    lines = [f"| {' | '.join(titles)} |", f"|---|---|{'--:|' * (len(titles) - 2)}"]
-    for row in rows:
-        if row.errors:
-            errors = [number(error) for _, error in row.errors]
-            lines.append(
-                f"| `{row.experiment}` | {row.codes} | {' | '.join(errors)} | "
-                + " | ".join(f"{number(one.mse)} ({one.healed:.0%})" for one in row.healing)
-                + " |"
-            )
-    return "\n".join(lines)
+    """Two Markdown tables, a row per model and kind of codes: errors over time, and after damage."""
+    rows = [row for row in rows if row.errors]
+    times = [f"{time} T" for time, _ in rows[0].errors] if rows else []
+    after = ["before, at T", *(f"after {kind}" for kind in KINDS)]
+    stay = [[_shown(error) for _, error in row.errors] for row in rows]
+    heal = [
+        [_shown(row.errors[0][1]), *(f"{_shown(one.mse)} ({one.healed:.0%})" for one in row.healing)] for row in rows
+    ]
+    tables = []
+    for titles, cells in ((times, stay), (after, heal)):
+        lines = [f"| {' | '.join(['model', 'codes', *titles])} |", f"|---|---|{'--:|' * len(titles)}"]
+        lines += [
+            f"| `{row.experiment}` | {row.codes} | {' | '.join(line)} |" for row, line in zip(rows, cells, strict=True)
+        ]
+        tables.append("\n".join(lines))
+    return "\n\n".join(tables)

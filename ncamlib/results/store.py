@@ -4,6 +4,7 @@ An experiment has two records. Its `best` run is the one that is shipped. Its `t
 rows of its table: only table runs are compared, and a better run never replaces one.
 """
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -53,6 +54,12 @@ def losses(name: str) -> list[float]:
     if not file.exists():
         return []
     return [float(line.split(",")[1]) for line in file.read_text(encoding="utf-8").splitlines()[1:]]
+
+
+def restarts(name: str) -> list[int]:
+    """The optimiser steps, as `losses` counts them, after which a further run of an experiment began."""
+    own = [part.step for part in load()[name].parts if not part.experiment] if name in load() else []
+    return [step for step in itertools.accumulate(own) if step > 0][:-1]
 
 
 def rows() -> list[Result]:

@@ -83,7 +83,7 @@ def markdown(rows: list[dict[str, Any]], book: str = "") -> str:
 
     `book` is the path to the folder of the chapters.
     """
-    titles = ["experiment", "paper", "ours", "alike", "PCA", "PSNR (dB)", "steps", "min", "machine", "commit"]
+    titles = ["experiment", "paper", "ours", "matched", "PCA", "PSNR (dB)", "steps", "min", "machine", "commit"]
     empty = " |" * (len(titles) - 1)
     lines = [f"| {' | '.join(titles)} |", f"|---|{'--:|' * 7}---|---|"]
     for where, group in itertools.groupby(rows, key=lambda row: row["table"]):
