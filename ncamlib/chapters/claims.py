@@ -125,8 +125,8 @@ def _updates() -> str:
     verdicts, short = zip(*(_compared(SYN[i], STO[i], studies.FULL_SET) for i in (0, 1)), strict=True)
     seeds = " and ".join(size.split(",")[0] for size in short)
     said = f"{HOLDS} in direction" if {*verdicts} == {HOLDS} else OPEN
-    said += f": the errors of STO (CE and DNA) are {best} times those of SYN in the best runs; in those kept for "
-    return f"{said}comparison they differ by {alike}, over seeds by {seeds}. Lengths and T differ, so the size is open"
+    said += f" over three seeds ({seeds}), and in the best runs (STO {best} times SYN, CE and DNA). In the longer runs "
+    return f"{said}kept for comparison STO differs by {alike}. Lengths and T differ, so the size is open"
 
 
 def _sizes() -> str:

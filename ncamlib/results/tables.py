@@ -109,6 +109,22 @@ def _starts(row: dict[str, Any]) -> list[tuple[str, int]]:
     return [(f"`{row['name']}` started from `{other}`", steps) for other, steps in row["others"].items()]
 
 
+def runs_markdown() -> str:
+    """The shipped models that took several runs: how each run was started, and its optimiser steps, in Markdown."""
+    lines = ["| experiment | first | then | minutes of its runs | their optimiser steps |", "|---|---|---|--:|--:|"]
+    for name, result in store.load().items():
+        own = [part for part in result.parts if not part.experiment]
+        if len(result.parts) > 1 and all(part.step for part in own):  # an old record keeps only the sums
+            origin = "".join(f"--from {other}` (of {steps:,} steps)" for other, steps in result.others.items())
+            first = f"`{origin}" if origin else "from random weights"
+            then = f"{len(own) - 1} × `--more`" if len(own) > 1 else "–"
+            minutes, steps = (
+                " + ".join(each) for each in zip(*((f"{p.minutes:.0f}", f"{p.step:,}") for p in own), strict=True)
+            )
+            lines.append(f"| `{name}` | {first} | {then} | {minutes} | {steps} |")
+    return "\n".join(lines)
+
+
 def compared_markdown(rows: list[dict[str, Any]]) -> str:
     """The paper's errors beside those of our best runs, as a short Markdown table of the rows that have both."""
     lines = ["| experiment | paper | ours | ours / paper |", "|---|--:|--:|--:|"]
