@@ -80,7 +80,7 @@ def channel_grid(state: Tensor, names: Sequence[str] | None = None) -> Any:
     for axis, channel, name in zip(axes.flat, state, names, strict=False):
         bound = channel.abs().max().clamp_min(1e-6).item()
         axis.imshow(channel.numpy(), cmap="cividis", vmin=-bound, vmax=bound, interpolation="nearest")
-        axis.set_title(f"{name} (±{bound:.1f})", fontsize=8)
+        axis.set_title(f"{name} ±{bound:.1f}", fontsize=8)
     figure.tight_layout(pad=0.3)
     return figure
 
