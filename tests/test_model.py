@@ -330,3 +330,12 @@ def test_no_steps_leave_the_seed(images):
     lost = measure(model, Images("x", images * math.nan, ["a", "b", "c"]), steps=0)
     assert math.isnan(lost.mse)
     assert math.isnan(lost.psnr)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
+def test_a_gpu_measures_with_the_same_draws(images):
+    """The mutated letters and the cells that fire are the same wherever the model is."""
+    model = build(small(fire_rate=0.5))
+    shown = Images("x", images, ["a", "b", "c"])
+    here, there = measure(model, shown), measure(model.to("cuda"), shown)
+    assert there.mse == pytest.approx(here.mse, rel=1e-3)

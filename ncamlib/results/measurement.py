@@ -56,7 +56,7 @@ def reconstruct(
     backend: str | None = None,
 ) -> Tensor:
     """Encode, mutate, grow every image. (N, C, H, W) -> the same shape, not clamped."""
-    generator = torch.Generator(model.device).manual_seed(seed)
+    generator = torch.Generator().manual_seed(seed)  # draws the same for a model on any device
     steps = model.config.steps if steps is None else steps
     grown = []
     # A progress bar on a terminal; elsewhere nothing.
@@ -100,13 +100,13 @@ def measure(
 
 @torch.no_grad()
 def felt_far_away(model: Growing, pixels: Tensor) -> float:
-    """The share of the effect of nudging one cell that lies beyond its neighbours, one step later.
+    """The share of the effect of perturbing one cell that lies outside its 3×3 neighbourhood, one step later.
 
     Grown for T steps from mutated codes. The nudge is so small that its effect is proportional to it, and all cells
     are updated in the step. An effect is a change of the update, summed over channels and images without signs. 0 for a
     cellular automaton in the strict sense: an instance norm tells every cell about all others.
     """
-    generator = torch.Generator(model.device).manual_seed(0)
+    generator = torch.Generator().manual_seed(0)
     (y, x), near, far = NUDGED, 0.0, 0.0
     for part in pixels.to(model.device).split(32):
         weights = model.weights(part, model.draw_mutation(len(part), TEST_MUTATION, generator))
