@@ -14,7 +14,7 @@ from reader import BLANK, BUILT, Reader, address, browser, difference, needs_pag
 from ncamlib import data
 from ncamlib.data.pictures import to_picture
 from ncamlib.live import assets, build, module
-from ncamlib.model import checkpoint, dna
+from ncamlib.model import checkpoint, dna, genetics
 
 pytestmark = needs_page
 
@@ -60,7 +60,10 @@ GROW = """async ([source, wasm, image, steps]) => {
   const embedding = engine.decodeGenes(tensors, letters), weights = engine.predict(tensors, embedding);
   automaton.weights = weights;
   automaton.step(header, 1, 7, steps);
-  const all = { letters, embedding, weights, state: automaton.state };
+  const soft = Uint8Array.from({ length: 256 * 16 * 4 }, (_, i) => 1 + (((i * 7919) % 251) ** 2 >> 8));
+  const group = [0, 1, 2].map((one) => Uint8Array.from({ length: 512 }, (_, i) => 37 * one + 101 * i));
+  const shared = [0.5, 0.7].flatMap((limit) => [...engine.sharedLetters(group, soft, limit)]);
+  const all = { letters, embedding, weights, state: automaton.state, shared };
   return Object.fromEntries(Object.entries(all).map(([name, values]) => [name, [...values]]));
 }"""
 
@@ -79,7 +82,7 @@ def shipped(model):
 
 
 def test_the_browser_computes_what_the_library_does(reader):
-    """On the trained model that the page loads: letters, embedding, weights, and 40 steps."""
+    """On the trained model that the page loads: letters, embedding, weights, 40 steps, and what a group shares."""
     engine = module.joined("safetensors.mjs", "letters.mjs", "decoder.mjs", "automaton.mjs")
     wasm = base64.b64encode(build.BINARY.read_bytes()).decode()
     answer = {name: torch.tensor(v) for name, v in reader.page.evaluate(GROW, [engine, wasm, 3, 40]).items()}
@@ -93,6 +96,12 @@ def test_the_browser_computes_what_the_library_does(reader):
         embedding = model.code.decode(code)
         weights = model.predictor(embedding)
         grown = model.grow(weights, 40, backend="reference")[0]
+    soft = (1 + (torch.arange(256 * 16 * 4) * 7919 % 251).square() // 256).view(256, 16, 4)
+    group = (37 * torch.arange(3)[:, None] + 101 * torch.arange(512)) % 256
+    means = [genetics.mean_genes(assets.Words(words.levels, soft).code(group), limit) for limit in (0.5, 0.7)]
+    shared = torch.stack([torch.where(genes.sum(-1) > 0, genes.argmax(-1), 4) for genes in means])
+    assert answer["shared"].tolist() == shared.flatten().tolist()
+    assert 0 < (shared == 4).float().mean() < 1
     assert (answer["letters"] & 7).tolist() == code.argmax(-1).flatten().tolist()
     torch.testing.assert_close(answer["embedding"], embedding[0], atol=1e-4, rtol=1e-4)
     torch.testing.assert_close(answer["weights"], torch.cat([w.flatten() for w in weights]), atol=1e-4, rtol=1e-4)

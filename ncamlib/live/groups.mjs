@@ -2,7 +2,7 @@
 
 import { thumbnail } from './gallery.mjs';
 import { useLetters } from './growth.mjs';
-import { genesOf, NONE, recognise, sharedLetters, writeGenes } from './letters.mjs';
+import { genesOf, NONE, recognise, sharedLetters } from './letters.mjs';
 import { element } from './panel.mjs';
 import { plain, spaced } from './spelling.mjs';
 
@@ -62,9 +62,9 @@ function groupButton(panel, name, members) {
 export function inject(panel, name, members) {
   if (!panel.ready() || !panel.manifold) return; // of another model, which is loading
   panel.decide();
-  const { genes, spellings } = panel.manifold;
-  const group = members.map((index) => writeGenes(genesOf(genes, index), spellings));
-  const shared = sharedLetters(group, Number(panel.input('threshold').value));
+  const { genes, words } = panel.manifold;
+  const group = members.map((index) => genesOf(genes, index));
+  const shared = sharedLetters(group, words, Number(panel.input('threshold').value));
   const count = shared.filter((letter) => letter !== NONE).length;
   const injected = panel.letters.map((letter, i) => (shared[i] === NONE ? letter : shared[i]));
   const written = `${count.toLocaleString('en')} letters that “${name}” emoji share`;

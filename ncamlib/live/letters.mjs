@@ -81,14 +81,23 @@ export const certain = (letter) => letter & LETTER_BITS;
 /** Letters as given; where they are the same as known ones, these, with their probabilities. */
 export const recognise = (letters, known) => letters.map((letter, i) => (isSame(letter, known[i]) ? known[i] : letter));
 
-/** The letters that more than `threshold` of a group share, else NONE. */
-export function sharedLetters(group, threshold) {
-  const out = new Uint16Array(group[0].length).fill(NONE);
-  const count = new Uint16Array(4);
+/** The letters whose probability, averaged over a group, exceeds `threshold` (0.5 or more), else NONE. `group` has the
+ *  levels of each one's genes, `words` four parts for each letter of every level's word. */
+export function sharedLetters(group, words, threshold) {
+  const chances = Float32Array.from(words, (part, i) => {
+    const first = i - (i % 4);
+    return part / (words[first] + words[first + 1] + words[first + 2] + words[first + 3]);
+  });
+  const out = new Uint16Array(LETTERS * group[0].length).fill(NONE);
+  const sums = new Float64Array(4);
   for (let i = 0; i < out.length; i++) {
-    count.fill(0);
-    for (const letters of group) count[letters[i] & LETTER_BITS]++;
-    for (let letter = 0; letter < 4; letter++) if (count[letter] > threshold * group.length) out[i] = letter;
+    sums.fill(0);
+    for (const genes of group) {
+      const at = 4 * (LETTERS * genes[Math.floor(i / LETTERS)] + (i % LETTERS));
+      for (let letter = 0; letter < 4; letter++) sums[letter] += chances[at + letter];
+    }
+    const kept = sums.findIndex((sum) => sum > threshold * group.length);
+    if (kept >= 0) out[i] = kept;
   }
   return out;
 }

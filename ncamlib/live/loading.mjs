@@ -28,7 +28,7 @@ async function load(panel) {
     const { header, genes, words, sprite } = await panel.ask({ type: 'manifold', buffer }, [buffer]);
     if (!current()) return false;
     const sheet = URL.createObjectURL(new Blob([sprite], { type: 'image/webp' }));
-    panel.manifold = { header, genes, spellings: likeliest(words), sprite: sheet };
+    panel.manifold = { header, genes, words, spellings: likeliest(words), sprite: sheet };
     panel.opened();
     if (panel.kept && panel.kept === panel.unloaded) panel.warn('');
     return true;

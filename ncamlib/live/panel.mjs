@@ -5,7 +5,7 @@ import { mutate, packLetters } from './letters.mjs';
 
 /** The shared state of one panel. `model` is anywidget's or a stand-in, `root` the element that holds the controls. */
 export class Panel {
-  manifold = null; // once loaded: { header, genes, spellings, sprite }, the genes of all emoji as levels
+  manifold = null; // once loaded: { header, genes, words, spellings, sprite }, the genes of all emoji as levels
   loading = null; // the promise of that
   chosen = null; // the emoji that grows, { emoji, name, letters } as lookUp of gallery.mjs gives it, or a picture
   partner = null; // the other parent, if there is one
