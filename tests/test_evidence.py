@@ -76,8 +76,8 @@ def test_the_verdict_on_the_ablation_follows_the_runs(monkeypatch, errors, verdi
     """Each variant counts at the learning rate that suits it best."""
     monkeypatch.setattr(claims, "PARTS", claims.PARTS[:3])
     parts = ["full model", "no leak factor", "no normalisation"]
-    runs = {f"{part}{studies.AT_RATE}0.006": e for part, e in zip(parts, errors, strict=True)}
-    runs |= {f"full model{studies.AT_RATE}0.002": [0.9, 0.9]}
+    runs = {f"{part}{studies.AT_RATE}0.006": [*e, *e] for part, e in zip(parts, errors, strict=True)}
+    runs |= {f"full model{studies.AT_RATE}0.002": [0.9] * 3, f"no leak factor{studies.AT_RATE}0.002": [0.01]}
     monkeypatch.setattr(trials, "over_seeds", lambda _: runs)
     said = claims._ablation()
     assert said.startswith(verdict)

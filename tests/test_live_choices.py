@@ -192,6 +192,19 @@ def test_a_second_view_in_a_notebook_grows_what_has_grown(opened, paused):
         assert reader.page.get_attribute("#second .ncam", "data-time") == ("0" if paused else "32")
 
 
+def test_of_two_views_that_grow_the_first_to_end_does_not_stop_the_other(opened):
+    with another_page(lambda traits: traits.update(steps_per_second=10)) as page:
+        reader = opened(page=page)
+        reader.page.wait_for_function("document.querySelector('.ncam').dataset.time > 8")
+        reader.page.evaluate(SECOND)
+        reader.page.evaluate("document.querySelector('#second').style.cssText = 'position: fixed; inset: 0'")
+        reader.page.evaluate("document.querySelector('.ncam').scrollIntoView()")  # both are seen
+        reader.page.wait_for_selector('[data-ncam-live] .ncam[data-state="grown"]')
+        assert reader.page.get_attribute("#second .ncam", "data-state") == "growing"
+        reader.page.wait_for_selector('#second .ncam[data-state="grown"]')
+        assert reader.page.get_attribute("#second .ncam", "data-time") == "32"
+
+
 def test_two_panels_on_a_page_load_what_is_theirs(opened):
     front = BUILT / "book" / "intro.html"
     text = front.read_text(encoding="utf-8")

@@ -26,6 +26,10 @@ def small(**changes) -> ModelConfig:
     return dataclasses.replace(SMALL, **changes)
 
 
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
 @pytest.fixture
 def images():
     return torch.rand(3, 4, 16, 16, generator=torch.Generator().manual_seed(0))
@@ -203,8 +207,13 @@ def test_started_code_carries_values_through_noise(monkeypatch):
     """After its start, half of the letters random cost less than a quarter of the variance."""
     monkeypatch.setattr(dna, "FIT_STEPS", 400)
     torch.manual_seed(0)
-    error = dna.DNACode(ModelConfig()).initialise(torch.Generator().manual_seed(0))
+    code = dna.DNACode(ModelConfig())
+    error = code.initialise(generator())
     assert error < 0.25
+    with torch.no_grad():  # of other values and other mutations, too
+        values, mutation = torch.randn(1, 4096), dna.draw_mutation((1, 4096, 16), 0.5)
+        missed = F.mse_loss(code.decode(dna.mutate(code.encode(values), mutation)), values).item()
+    assert missed == pytest.approx(error, rel=0.3)
 
 
 def test_predictor_fills_what_the_automaton_states():
@@ -339,3 +348,57 @@ def test_a_gpu_measures_with_the_same_draws(images):
     shown = Images("x", images, ["a", "b", "c"])
     here, there = measure(model, shown), measure(model.to("cuda"), shown)
     assert there.mse == pytest.approx(here.mse, rel=1e-3)
+
+
+@pytest.mark.parametrize("decoder", ["nca", "conv"])
+def test_a_mutation_reaches_the_picture(images, decoder):
+    model = build(small(decoder=decoder))
+    model.initialise(images, generator(), components=False)
+    mutation = model.draw_mutation(len(images), 0.5, generator(1))
+    with torch.no_grad():
+        assert not torch.allclose(model(images, mutation), model(images), atol=1e-6)
+
+
+def test_the_whole_is_its_parts_one_after_the_other(images):
+    model = build(SMALL)
+    model.initialise(images, generator(), components=False)
+    mutation = model.draw_mutation(len(images), 0.5, generator(1))
+    with torch.no_grad():
+        decoded = model.decode(dna.mutate(model.encode(images), mutation))
+        for weights, expected in zip(model.weights(images, mutation), decoded, strict=True):
+            assert torch.equal(weights, expected)
+        grown = model.nca.visible(model.grow(decoded, model.config.steps))
+        assert torch.equal(model(images, mutation), grown)
+
+
+def test_noise_is_in_units_of_the_codes_root_mean_square():
+    code, noise = torch.tensor([[3.0, -4.0], [0.3, -0.4]]), torch.tensor([[1.0, 0.0], [0.0, -1.0]])
+    size = math.sqrt(12.5)
+    assert torch.allclose(dna.mutate(code, noise), torch.tensor([[3 + size, -4.0], [0.3, -0.4 - size / 10]]))
+
+
+def test_film_scales_and_shifts_the_hidden_units():
+    """relu(scale * (W1 p + b1) + shift), with scales near 1 at the start for embeddings of unit size."""
+    film = build(small(predictor="film")).predictor
+    embedding, perceived = torch.randn(64, 24, generator=generator()), torch.randn(48, generator=generator(1))
+    with torch.no_grad():
+        weights = film(embedding)
+        features = film.body(embedding) / 24**0.5
+        scale, shift = (features @ film.weight.T + film.bias).chunk(2, 1)
+        wanted = (1 + scale) * (film.w1 @ perceived + film.b1) + shift / 48**0.5
+        assert torch.allclose(weights.w1 @ perceived + weights.b1, wanted, atol=1e-4)
+    assert scale.std().item() == pytest.approx(0.5**0.5, rel=0.2)
+
+
+def test_what_is_not_scaled_and_what_is_counted():
+    assert build(small(leak="none")).leak_scale(8) == 1
+    assert build(small()).leak_scale(8) == 2
+    model = build(small())
+    assert [model.steps_on(grid) for grid in (1, 8, 16, 48)] == [1, 2, 4, 12]
+    assert [model.steps_on(48, steps) for steps in (0, 1, 4)] == [0, 3, 12]
+    with torch.no_grad():
+        weights = model.weights(torch.zeros(1, 4, 16, 16))
+    for every in (0, -1):
+        with pytest.raises(NcamError, match="at least 1"):
+            model.growth(weights, 4, every=every)
+    assert len(model.growth(weights, 4, every=3)) == 3

@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import importlib
 import itertools
+import math
 import os
 import signal
 import subprocess
@@ -27,7 +28,7 @@ from ncamlib.project import locked, write_atomically
 from ncamlib.results.reproduce import deployable
 from ncamlib.training import schedule
 from ncamlib.training.drawing import Draws
-from ncamlib.training.loop import Budget, Diverged, check_ranks, train
+from ncamlib.training.loop import AVERAGE_EVERY, Diverged, Feed, average, check_ranks, train
 from ncamlib.training.processes import InUse, Ranks, only_one, own_device, stop_requests
 from ncamlib.training.run import MAP, MODEL_FILE, TRAINING_FILE, prepare
 
@@ -90,7 +91,7 @@ def test_preparing_counts_towards_the_budget_up_to_half_of_it(tmp_path, images, 
             next(clock)
         return prepare(*arguments)
 
-    monkeypatch.setattr(training, "time", SimpleNamespace(monotonic=lambda: next(clock)))  # a second per question
+    monkeypatch.setattr(schedule, "time", SimpleNamespace(monotonic=lambda: next(clock)))  # a second per question
     monkeypatch.setattr(training, "prepare", slow)
     run = train(tiny(stages=HALVES), images, tmp_path, CPU, time_budget=40.0, quiet=True)
     assert total <= run.seconds <= total + 3
@@ -493,9 +494,9 @@ def test_any_seed_gives_an_order(images):
 
 
 def test_preparing_at_length_does_not_end_a_resumed_training():
-    budget = Budget(tiny(), 60.0, spent=40.0, done=0.6, preparing=35.0, began=time.monotonic() - 35.0)
+    budget = schedule.Budget(tiny(), 60.0, spent=40.0, done=0.6, preparing=35.0, began=time.monotonic() - 35.0)
     assert budget.progress(0) == pytest.approx(0.6, abs=0.01)
-    assert Budget(tiny(), 60.0, spent=60.0, preparing=5.0, began=time.monotonic() - 5.0).progress(0) >= 1
+    assert schedule.Budget(tiny(), 60.0, spent=60.0, preparing=5.0, began=time.monotonic() - 5.0).progress(0) >= 1
 
 
 @pytest.mark.parametrize("budgets", [(100.0, 100.0), (100.0, 200.0)])
@@ -519,7 +520,7 @@ def test_a_resumed_training_goes_on_where_it_was_in_its_schedule(tmp_path, image
             raise Enough
 
     train_step = loop.train_step
-    monkeypatch.setattr(loop, "time", SimpleNamespace(monotonic=lambda: next(clock)))  # a second per question
+    monkeypatch.setattr(schedule, "time", SimpleNamespace(monotonic=lambda: next(clock)))  # a second per question
     monkeypatch.setattr(loop, "prepare", slow)
     monkeypatch.setattr(loop, "train_step", watched)
     for budget in budgets:
@@ -655,3 +656,101 @@ def test_a_finished_run_writes_its_model_again_where_that_is_gone(tmp_path, imag
     again, said = checkpoint.read(tmp_path / MODEL_FILE, "model")
     assert said == about
     assert all(torch.equal(model[name], again[name]) for name in model)
+
+
+def test_what_the_settings_say_is_what_a_step_does(tmp_path, images, monkeypatch):
+    """Letters and cells are drawn at the rates of the settings, and gradients are clipped."""
+    rates, fired, norms = [], [], []
+    run = prepare(tiny(12, mutation=(0.25, 0.5), clip=1e-3), images, CPU)
+    model = type(run.model)
+    forward, step = model.forward, torch.optim.Adam.step
+
+    def spied(self, drawn, mutation, fire, *rest, **settings):
+        rates.append((mutation >= 0).float().mean().item())
+        fired.append(None if fire is None else fire.rate)
+        return forward(self, drawn, mutation, fire, *rest, **settings)
+
+    def stepped(self, *arguments, **settings):
+        if hasattr(self, "grad_scale"):  # the model's optimiser, not that which fits the letters
+            used = [p.grad / self.grad_scale for p in self.param_groups[0]["params"] if p.grad is not None]
+            norms.append(torch.nn.utils.get_total_norm(used).item())
+        return step(self, *arguments, **settings)
+
+    monkeypatch.setattr(model, "forward", spied)
+    monkeypatch.setattr(torch.optim.Adam, "step", stepped)
+    train(run.experiment, images, tmp_path, CPU, quiet=True)
+    assert 0.2 < min(rates) < 0.35 < max(rates) < 0.55
+    assert set(fired) == {0.5}
+    assert max(norms) <= 1e-3 * (1 + 1e-4)
+
+
+def test_each_image_is_its_own_target(tmp_path, images):
+    """After a short training without chance, every picture is nearest to its own image."""
+    few = data.Images("few", images.pixels[::3], images.names[::3])
+    settings = {"learning_rate": 6e-3, "warmup": 5, "ema": 0.97, "stages": (Stage(1.0, 16, 8, rates=(1.0, 0.5)),)}
+    quick = tiny(250, {"code": "ce", "fire_rate": 1.0}, **settings)
+    run = train(quick, few, tmp_path, CPU, quiet=True)
+    model, _ = checkpoint.load_model(tmp_path / MODEL_FILE)
+    with torch.no_grad():
+        distances = torch.cdist(model(few.pixels).flatten(1), few.pixels.flatten(1))
+    assert distances.argmin(1).tolist() == list(range(len(few)))
+    saved, average, last = (torch.cat([p.flatten() for p in m.parameters()]) for m in (model, run.average, run.model))
+    assert (saved - average).norm() < 0.1 * (saved - last).norm()  # but for half precision
+
+
+def test_the_average_follows_the_weights_by_what_the_steps_would_together(images):
+    run = prepare(tiny(1, ema=0.5), images, CPU)
+    with torch.no_grad():
+        for p, q in zip(run.model.parameters(), run.average.parameters(), strict=True):
+            p.fill_(1.0)
+            q.fill_(0.0)
+    run.step = 800
+    average(run)
+    assert run.average.nca.leak.log.item() == pytest.approx(1 - 0.5**AVERAGE_EVERY)
+    run.step = 801
+    average(run)  # not at every step
+    assert run.average.nca.leak.log.item() == pytest.approx(1 - 0.5**AVERAGE_EVERY)
+
+
+def test_the_seed_decides_everything(images):
+    runs = [
+        prepare(dataclasses.replace(e, train=dataclasses.replace(e.train, seed=i)), images, CPU)
+        for e in [tiny()]
+        for i in (0, 0, 1)
+    ]
+    state = [torch.cat([p.flatten() for p in run.model.parameters()]) for run in runs]
+    order = [run.draw(12).tolist() for run in runs]
+    chance = [torch.rand(1, generator=run.generator).item() for run in runs]
+    for drawn in (order, chance):
+        assert drawn[0] == drawn[1] != drawn[2]
+    assert torch.equal(state[0], state[1])
+    assert not torch.allclose(state[0], state[2])
+
+
+def test_a_warm_start_draws_other_images_and_other_chance(tmp_path, images):
+    train(tiny(3), images, tmp_path / "first", CPU, quiet=True)
+    first, later = (prepare(tiny(3), images, CPU) for _ in range(2))
+    later.warm_start(tmp_path / "first" / MODEL_FILE, *checkpoint.load_model(tmp_path / "first" / MODEL_FILE))
+    assert first.draw(12).tolist() != later.draw(12).tolist()
+    assert torch.rand(1, generator=first.generator) != torch.rand(1, generator=later.generator)
+
+
+def test_small_grids_see_area_averages_and_leak_factors_that_are_scaled_if_asked(images):
+    feed = Feed(prepare(tiny(scale_leak=False), images, CPU), Ranks(), images.pixels)
+    board = torch.zeros(1, 4, 16, 16)
+    board[..., ::2, ::2] = board[..., 1::2, 1::2] = 1.0
+    feed.pixels = board
+    assert torch.equal(feed.targets(torch.tensor([0]), 8), torch.full((1, 4, 8, 8), 0.5))
+    assert feed.leak_scale == 1.0
+    assert Feed(prepare(tiny(), images, CPU), Ranks(), images.pixels).leak_scale is None
+
+
+def test_stages_end_where_their_share_of_the_work_is_done():
+    """A step of 4 images costs 4 of them and 1 more at full size; on half of the side, 8 of an eighth each and 1."""
+    assert schedule.ends(tiny(70, stages=HALVES)) == [50, 70]  # 1/2 / 2 and 1/2 / 5: as 5 to 2
+
+
+def test_a_time_budget_of_nothing_is_refused(tmp_path, images):
+    for budget in (0.0, -1.0, math.nan):
+        with pytest.raises(NcamError, match="must be above 0"):
+            train(tiny(), images, tmp_path, CPU, time_budget=budget, quiet=True)

@@ -139,7 +139,7 @@ def _parts() -> dict[str, list[float | None]]:
     best: dict[str, list[float | None]] = {part: [None] for part in PARTS}
     for variant, errors in trials.over_seeds(studies.ABLATION).items():
         part = variant.split(studies.AT_RATE)[0]
-        if part in best:
+        if part in best and len(errors) >= 3:  # by chance alone, fewer lie apart too often
             best[part] = min(best[part], errors, key=lambda errors: statistics.mean(map(_size, errors)))
     return best
 

@@ -44,7 +44,8 @@ def leak_factors() -> str:
         model, header = checkpoint.load_model(name)
         if isinstance(model, Growing) and model.config.leak == "learned":
             training = header["experiment"]["train"]  # as written by the commit that trained it
-            scale = training["stages"][0]["grid"] / model.config.image_size if training.get("scale_leak") else 1
+            grown = training["stages"][0]["grid"] if training.get("stages") else model.config.image_size
+            scale = grown / model.config.image_size if training.get("scale_leak") else 1
             start = f"{LEAK_INITIAL * scale:g}" if len(header["parts"]) == 1 else "–"  # what a part began with is lost
             rows.append([f"`{name}`", start, f"{model.nca.leak().item():.3f}"])
     return table(["model", "at the start", "at the end"], rows)

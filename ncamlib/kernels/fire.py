@@ -37,7 +37,7 @@ class Fire(NamedTuple):
         """The rule for what follows the first `steps` steps."""
         return self._replace(start=self.start + steps)
 
-    def of(self, samples: slice) -> "Fire":
+    def of(self, samples: slice | Tensor) -> "Fire":
         """The rule for some of the samples."""
         return self._replace(seeds=self.seeds[samples])
 

@@ -76,6 +76,7 @@ const sentence = (text) => text[0].toUpperCase() + text.slice(1);
 
 /** Lets the growth go on, or stop. */
 export function play(panel, on) {
+  panel.running = on;
   panel.set('playing', on);
   if (on) panel.epoch++;
   panel.post({ type: 'set', playing: on && panel.visible, epoch: panel.epoch });

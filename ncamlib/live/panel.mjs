@@ -20,6 +20,7 @@ export class Panel {
   kept = ''; // a sentence that stays until then
   unloaded = ''; // why loading failed
   stuck = false; // whether something waits to grow until what could not be loaded is there
+  running = false; // whether it grows, here: the trait `playing` is of all views
   ended = false; // whether the growth is over
   wounded = false; // whether a wound was made since it began
   endless = false; // whether it lives on until the reader stops it
@@ -109,6 +110,7 @@ export class Panel {
     this.pending = null;
     this.epoch++;
     this.post({ type: 'clear' });
+    this.running = false;
     this.set('playing', false);
   }
 

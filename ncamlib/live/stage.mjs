@@ -123,7 +123,7 @@ export class Stage {
   look() {
     const { panel } = this;
     panel.visible = this.onScreen && !document.hidden;
-    panel.post({ type: 'set', playing: panel.visible && panel.model.get('playing') });
+    panel.post({ type: 'set', playing: panel.visible && panel.running });
   }
 
   /** The picture may have changed: a frame is asked for as soon as the browser draws one. */
@@ -150,10 +150,10 @@ export class Stage {
     if (panel.partner) panel.find('.child').getContext('2d').drawImage(picture, 0, 0, 64, 64);
     dataset.time = time;
     if (rate !== null) dataset.rate = rate.toFixed(0);
-    const speed = panel.model.get('playing') ? `, ${dataset.rate ?? 0} steps per second${this.note}` : '';
+    const speed = panel.running ? `, ${dataset.rate ?? 0} steps per second${this.note}` : '';
     panel.find('.meter').textContent = `step ${time}${speed}`;
     this.waiting = false;
-    if (this.stale || panel.model.get('playing')) this.refresh();
+    if (this.stale || panel.running) this.refresh();
   }
 
   /** No more frames. */

@@ -35,7 +35,7 @@ import { pictured, upload } from './upload.mjs';
 const ACTIONS = {
   play(panel) {
     if (panel.waiting) panel.say('Choose an emoji to grow.');
-    else if (panel.model.get('playing')) pause(panel);
+    else if (panel.running) pause(panel);
     else if (panel.ended && panel.lasting) liveOn(panel);
     else if (panel.ended) grow(panel);
     else play(panel, true);
@@ -106,7 +106,7 @@ const INPUTS = {
   endless(panel) {
     panel.endless = false; // the box decides
     if (panel.waiting) return;
-    if (panel.ended || panel.model.get('playing')) goOn(panel);
+    if (panel.ended || panel.running) goOn(panel);
     else panel.post({ type: 'set', more: lifetime(panel) });
   },
 };
@@ -146,6 +146,8 @@ const TRAITS = {
     express(panel);
   },
   playing(panel, on) {
+    if (!on && !panel.ended && panel.model.get('over')) return; // another view has grown; this one soon will
+    panel.running = on;
     if (on) panel.post({ type: 'set', epoch: panel.epoch, again: lifetime(panel) });
     labelPlay(panel, on);
     panel.post({ type: 'set', playing: on && panel.visible });

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from ncamlib.config import ModelConfig
+from ncamlib.errors import NcamError
 from ncamlib.kernels import Fire, Weights
 from ncamlib.model.automaton import NCA, seed
 from ncamlib.model.base import Coded, Model
@@ -32,7 +33,8 @@ class Growing(Model):
 
     def steps_on(self, grid: int, steps: int | None = None) -> int:
         """The steps on a grid of this side that match `steps` (by default the model's own) on the image's."""
-        return max(1, round((steps or self.config.steps) * grid / self.config.image_size))
+        steps = self.config.steps if steps is None else steps
+        return round(steps * grid / self.config.image_size) or min(steps, 1)
 
     def grow(
         self,
@@ -57,7 +59,12 @@ class Growing(Model):
     def growth(
         self, weights: Weights, steps: int, fire: Fire | None = None, every: int = 1, grid: int | None = None
     ) -> Tensor:
-        """The states along the way, from the seed on: (1 + ceil(steps / every), B, C, grid, grid)."""
+        """The states along the way, from the seed on: (1 + ceil(steps / every), B, C, grid, grid).
+
+        NcamError unless `every` is at least 1.
+        """
+        if every < 1:
+            raise NcamError(f"every is {every}: keep one state in so many steps, at least 1")
         grid = grid or self.config.image_size
         states = [seed(self.config, len(weights.w1), grid, grid, self.device)]
         for t in range(0, steps, every):

@@ -95,20 +95,23 @@ def _live(
     )
 
 
-def _codes(model: Growing, pixels: Tensor, codes: str, generator: torch.Generator) -> Weights:
-    """The weights of the automata of some images, from clean or mutated codes or those of children."""
+def _codes(model: Growing, pixels: Tensor, partners: Tensor | None, codes: str, generator: torch.Generator) -> Weights:
+    """The weights of the automata of some images, from clean or mutated codes or those of children with partners."""
     if not isinstance(model, Coded):
         return model.weights(pixels)
     code = model.encode(pixels)
-    if codes == CHILDREN:
-        choice = (torch.rand(code.shape[:2], generator=generator) < 0.5).to(
-            code.device
-        )  # every gene from either parent
-        other = code[torch.randperm(len(code), generator=generator)]
-        code = torch.where(choice.view(*choice.shape, *(1,) * (code.ndim - 2)), code, other)
+    if partners is not None:
+        choice = (torch.rand(code.shape[:2], generator=generator) < 0.5).to(code.device)  # every gene from one parent
+        code = torch.where(choice.view(*choice.shape, *(1,) * (code.ndim - 2)), code, model.encode(partners))
     elif codes == MUTATED:
         code = mutate(code, model.draw_mutation(len(pixels), TEST_MUTATION, generator))
     return model.decode(code)
+
+
+def _paired(count: int, generator: torch.Generator) -> Tensor:
+    """For each of so many images another one, drawn at random: (count,)."""
+    order = torch.randperm(count, generator=generator)
+    return torch.empty_like(order).scatter_(0, order, order.roll(1))
 
 
 @torch.no_grad()
@@ -122,11 +125,13 @@ def measure_persistence(
         raise NcamError(f"times are {times}: they must begin with 1 and 2")
     images.require(model.config.image_channels, model.config.image_size, "the model")
     generator = torch.Generator().manual_seed(0)
-    pixels = images.pixels.repeat(-(-GROWN // len(images)), 1, 1, 1)
-    parts = [
-        _live(model, _codes(model, part, codes, generator), part, times, generator)
-        for part in pixels.to(model.device).split(BATCH)
-    ]
+    pixels = images.pixels.repeat(-(-GROWN // len(images)), 1, 1, 1).to(model.device)
+    partners = pixels[_paired(len(pixels), generator)] if codes == CHILDREN else None
+    parts = []
+    for start in range(0, len(pixels), BATCH):
+        part = slice(start, start + BATCH)
+        weights = _codes(model, pixels[part], None if partners is None else partners[part], codes, generator)
+        parts.append(_live(model, weights, pixels[part], times, generator))
     errors, after, differences = (torch.cat([getattr(p, name) for p in parts], 1) for name in _Grown.__annotations__)
     known = codes != CHILDREN
     healing = tuple(

@@ -9,9 +9,8 @@ import contextlib
 import math
 import signal
 import sys
-import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -29,49 +28,11 @@ from ncamlib.training import schedule
 from ncamlib.training.pool import Pool
 from ncamlib.training.processes import Ranks, StopRequests, only_one, own_device, ranks, stop_requests
 from ncamlib.training.run import MODEL_FILE, TRAINING_FILE, Diverged, Run, prepare
+from ncamlib.training.schedule import Budget
 
 EXPLODED = 1e4  # gradient norm before clipping, or loss, beyond which training has diverged
 SAVE_EVERY = 60.0  # seconds
 AVERAGE_EVERY = 8  # optimiser steps: averaging costs as much memory traffic as a third of an optimiser step
-
-
-@dataclass
-class Budget:
-    """The time or the optimiser steps that a training may take, and how much of it is used.
-
-    The time to prepare the model counts towards a time limit, up to half of what is left of it.
-    """
-
-    experiment: Experiment
-    seconds: float | None  # in place of a number of steps
-    spent: float = 0.0  # seconds of earlier calls
-    done: float = 0.0  # the share of a time limit's steps that they took
-    preparing: float = 0.0  # seconds
-    began: float = field(default_factory=lambda: time.monotonic())
-
-    @property
-    def total(self) -> float:
-        """Seconds spent, over all calls."""
-        return self.spent + time.monotonic() - self.began
-
-    @property
-    def training(self) -> float:
-        """Seconds that a time limit leaves for the steps of this call."""
-        left = max(self.seconds - self.spent, 0)
-        return max(left - self.preparing, left / 2)
-
-    def progress(self, step: int) -> float:
-        """The share of the training that is done at this optimiser step."""
-        if not self.seconds:
-            return schedule.progress(self.experiment, step)
-        if not self.training or self.done >= 1:
-            return 1.0
-        return self.done + (1 - self.done) * (self.total - self.spent - self.preparing) / self.training
-
-    def remaining(self, progress: float) -> str:
-        """The remaining time, as the progress bar shows it."""
-        share = (1 - progress) / (1 - self.done) if self.done < 1 else 0
-        return f", {share * self.training / 60:.1f} min left" if self.seconds else ""
 
 
 @dataclass
@@ -139,14 +100,21 @@ def pool_loss(feed: Feed, stage: Stage, rate: float) -> Tensor:
     slots, part = pooling.draw(run.pool, run, settings.batch * stage.batch, rate, errors)
     fire = model.draw_fire(len(slots), None, run.generator)
     steps = pooling.draw_steps(settings, stage, run.generator)
-    mutation = part.mutations.long() if part.mutations.numel() else None
-    weights = model.weights(feed.inputs[part.images], mutation)
-    state = model.grow(weights, steps, fire, stage.grid, leak_scale=feed.leak_scale, state=part.states)
-    after = replace(part, states=state, ages=part.ages + steps)
-    run.pool.put(slots, replace(after, states=state.detach()))
-    # The gradient of a state that was lost on the way would drown the others'.
+
+    def grown(which: Tensor) -> Pool:
+        """Some of the batch, a few steps older."""
+        some = part.of(which)
+        weights = model.weights(feed.inputs[some.images], some.mutations.long() if some.mutations.numel() else None)
+        firing = None if fire is None else fire.of(which)
+        state = model.grow(weights, steps, firing, stage.grid, leak_scale=feed.leak_scale, state=some.states)
+        return replace(some, states=state, ages=some.ages + steps)
+
+    after = grown(torch.arange(len(slots), device=slots.device))
+    run.pool.put(slots, replace(after, states=after.states.detach()))
     losses = errors(after)
-    kept = losses < pooling.LOST
+    kept = losses < pooling.LOST  # the gradient of a state that was lost on the way would drown the others'
+    if kept.any() and not losses.isfinite().all():  # even times zero it is not a number: the others grow again
+        return errors(grown(kept.nonzero().flatten())).mean()
     return losses[kept].mean() if kept.any() else losses.mean()
 
 
@@ -242,6 +210,10 @@ def train(
     Writes TRAINING_FILE and MODEL_FILE once a minute and at the end, also when a signal asks it to stop. Raises
     Diverged, InUse if another process is training in the folder, or NcamError for bad input.
     """
+    if time_budget is not None and not time_budget > 0:
+        raise NcamError(
+            f"the time budget is {time_budget:g} seconds: it must be above 0, or None for the steps to count"
+        )
     device = own_device(device)
     with contextlib.ExitStack() as stack:
         group, asked = stack.enter_context(ranks(device)), stack.enter_context(stop_requests())
@@ -257,7 +229,7 @@ def train(
         budget.spent, budget.done, first = run.seconds, run.done / (time_budget or math.inf), run.step
         feed = Feed(run, group, images.pixels.to(device))
         feed.arrange(budget.done if time_budget else schedule.progress(experiment, run.step))
-        budget.preparing = time.monotonic() - budget.began
+        budget.prepared()
         if group.main and run.step == 0:
             run.save(out)  # an unwritable folder is noticed now, not in an hour
         asked.saves = True

@@ -1,10 +1,12 @@
-"""The course of a training: its stages, and the learning rate. Pure functions of the settings.
+"""The course of a training: its stages, the learning rate, and how much of its time or steps is used.
 
 Progress is a share of the whole training, 0 to 1: of the time if that is limited, else of the work in the given number
 of optimiser steps.
 """
 
+import time
 from bisect import bisect_right
+from dataclasses import dataclass, field
 from itertools import accumulate, pairwise
 
 from ncamlib.config import Experiment, Stage
@@ -56,3 +58,46 @@ def learning_rate(experiment: Experiment, step: int, progress: float) -> float:
     first, last = now.rates
     warm = min(1.0, (step + 1) / max(1, settings.warmup))
     return settings.learning_rate * warm * (first + (last - first) * share)
+
+
+@dataclass
+class Budget:
+    """The time or the optimiser steps that a training may take, and how much of it is used.
+
+    The time to prepare the model counts towards a time limit, up to half of what is left of it.
+    """
+
+    experiment: Experiment
+    seconds: float | None  # in place of a number of steps
+    spent: float = 0.0  # seconds of earlier calls
+    done: float = 0.0  # the share of a time limit's steps that they took
+    preparing: float = 0.0  # seconds
+    began: float = field(default_factory=lambda: time.monotonic())
+
+    @property
+    def total(self) -> float:
+        """Seconds spent, over all calls."""
+        return self.spent + time.monotonic() - self.began
+
+    @property
+    def training(self) -> float:
+        """Seconds that a time limit leaves for the steps of this call."""
+        left = max(self.seconds - self.spent, 0)
+        return max(left - self.preparing, left / 2)
+
+    def prepared(self) -> None:
+        """Note that the model is prepared."""
+        self.preparing = time.monotonic() - self.began
+
+    def progress(self, step: int) -> float:
+        """The share of the training that is done at this optimiser step."""
+        if not self.seconds:
+            return progress(self.experiment, step)
+        if not self.training or self.done >= 1:
+            return 1.0
+        return self.done + (1 - self.done) * (self.total - self.spent - self.preparing) / self.training
+
+    def remaining(self, progress: float) -> str:
+        """The remaining time, as the progress bar shows it."""
+        share = (1 - progress) / (1 - self.done) if self.done < 1 else 0
+        return f", {share * self.training / 60:.1f} min left" if self.seconds else ""
