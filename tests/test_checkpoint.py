@@ -61,6 +61,10 @@ def test_a_codebook_stands_in_for_the_encoder(tmp_path, model):
     torch.testing.assert_close(loaded.encode(known[order]), expected[order], rtol=1e-3, atol=1e-3)
     with pytest.raises(NcamError, match=r"saved without its encoder, with the codes of 5 images.*use one with"):
         loaded.encode(other)
+    near = known[:1].clone()
+    near[0, 0, 0, 0] += 1 / 255 if near[0, 0, 0, 0] < 0.5 else -1 / 255  # one level of one pixel
+    with pytest.raises(NcamError, match="saved without its encoder"):
+        loaded.encode(near)
 
 
 @pytest.mark.parametrize("shape", [(1000, 1001), (256, 128, 3, 3)], ids=["matrix", "kernel"])

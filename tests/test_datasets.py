@@ -257,6 +257,8 @@ def test_empty_and_missing_folders(tmp_path):
 def test_rgb_over_white():
     clear = torch.zeros(1, 4, 2, 2)
     assert (data.over_white(clear) == 1).all()
+    half = torch.tensor([0.2, 0.1, 0.0, 0.5]).view(4, 1, 1)  # premultiplied
+    assert data.over_white(half).flatten().tolist() == pytest.approx([0.7, 0.6, 0.5])
     rgb = torch.rand(1, 3, 2, 2)
     assert data.over_white(rgb) is rgb
 
@@ -510,3 +512,20 @@ def test_sets_of_images_are_compared_by_what_they_are():
     assert one != same
     assert one.digest == same.digest
     assert len({one, same}) == 2
+
+
+@pytest.mark.parametrize("size", [8, 4])
+def test_what_is_half_transparent_is_premultiplied_and_rgb_is_over_white(tmp_path, size):
+    Image.new("RGBA", (8, 8), (200, 100, 50, 128)).save(tmp_path / "half.png")
+    alpha, colour = 128 / 255, [200 / 255, 100 / 255, 50 / 255]
+    pixels, _ = load_image(tmp_path / "half.png", size)
+    assert pixels.mean((1, 2)).tolist() == pytest.approx([*(alpha * c for c in colour), alpha], abs=0.003)
+    over, _ = load_image(tmp_path / "half.png", size, 3)
+    assert over.mean((1, 2)).tolist() == pytest.approx([1 - alpha + alpha * c for c in colour], abs=0.003)
+
+
+def test_a_smaller_picture_is_an_average_of_areas(tmp_path):
+    board = 255 * (np.indices((8, 8)).sum(0) % 2).astype(np.uint8)
+    Image.fromarray(board).save(tmp_path / "board.png")
+    pixels, _ = load_image(tmp_path / "board.png", 4)
+    assert pixels[:3].flatten().tolist() == pytest.approx([0.5] * 48, abs=0.01)

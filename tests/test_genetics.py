@@ -43,3 +43,13 @@ def test_injection_overwrites_what_is_kept_and_nothing_else():
 def test_bad_requests_are_refused(group, threshold, message):
     with pytest.raises(NcamError, match=message):
         genetics.mean_genes(codes(group), threshold)
+
+
+def test_letters_that_two_disagree_on_are_none_at_one_half():
+    one, other = torch.zeros(2, 7, 16, 4).unbind()
+    one[..., 0] = 1
+    other[..., 0] = 1
+    other[:3] = other[:3].roll(1, -1)  # three of seven genes read another way
+    genes = genetics.mean_genes(torch.stack([one, other]), 0.5)
+    assert torch.equal(genes.sum((1, 2)), torch.tensor([0.0, 0, 0, 16, 16, 16, 16]))
+    assert genetics.share(genes) == pytest.approx(4 / 7)

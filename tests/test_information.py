@@ -12,6 +12,7 @@ from ncamlib.cli.main import app
 from ncamlib.data import Images
 from ncamlib.errors import NcamError
 from ncamlib.model.checkpoint import checkpoint_path
+from ncamlib.model.dna import mutate
 from ncamlib.results import information
 from ncamlib.results.information import entropy, frequent, letters_of, read_right, repetition_right, snap, words_of
 
@@ -89,3 +90,55 @@ def test_only_a_shipped_model_is_recorded(tmp_path):
     said = CliRunner().invoke(app, ["information", str(copy), "--record"])
     assert isinstance(said.exception, NcamError)
     assert "shipped checkpoint" in str(said.exception)
+
+
+def test_what_is_done_to_the_codes(monkeypatch):
+    """Of each treatment, how many letters it changes, and which letters it leaves hard."""
+    model, header = load_model("chars-dna-syn")
+    treats, images = [], few("chars", 8)
+    monkeypatch.setattr(information, "_error", lambda _, __, treat: treats.append(treat) or 0.0)
+    names = dict(information.measure_information(model, images, header).errors)
+    with torch.no_grad():
+        code = model.encode(images.pixels)
+        treated = {
+            name: treat(code, torch.Generator().manual_seed(0)) for name, treat in zip(names, treats, strict=True)
+        }
+    letters = code.argmax(-1)
+    wrong = {name: (one.argmax(-1) != letters).float().mean().item() for name, one in treated.items()}
+    assert wrong[information.CLEAN] == wrong[information.HARD] == 0
+    assert wrong[information.REPLACED] == pytest.approx(3 / 8, abs=0.01)
+    assert wrong[information.BOTH] == pytest.approx(3 / 8, abs=0.01)
+    assert wrong[information.WRONG] == pytest.approx(1 / 2, abs=0.01)
+    hard = {name for name, one in treated.items() if (one.amax(-1) == 1).all()}
+    snapped = [name for name in names if name.startswith("nearest")]
+    assert hard == {information.HARD, information.BOTH, *snapped}
+    words = words_of(letters, 4)
+    for name in snapped:
+        count = int(name.split()[2])
+        known = set(frequent(words, count)[0].tolist())
+        assert set(words_of(treated[name].argmax(-1), 4).flatten().tolist()) <= known
+
+
+def test_noise_is_a_root_mean_square_in_units_of_the_values(monkeypatch):
+    model, _ = load_model("chars-dna-syn")
+    images = few("chars", 4)
+    with torch.no_grad():
+        code = model.encode(images.pixels)
+        mutation = model.draw_mutation(4, 0.5, torch.Generator().manual_seed(0))
+        value, changed = model.code.decode(code), model.code.decode(mutate(code, mutation))
+        expected = ((changed - value).square().mean() / value.square().mean()).sqrt().item()
+        assert information.noise(model, images) == pytest.approx(expected, rel=1e-4)
+
+
+def test_continuous_codes_get_noise_in_units_of_their_size(monkeypatch):
+    model, header = load_model("full-ce-syn")
+    treats, images = [], few("full", 4)
+    monkeypatch.setattr(information, "_twin", lambda *_: None)
+    monkeypatch.setattr(information, "noise", lambda *_: 0.25)
+    monkeypatch.setattr(information, "_error", lambda _, __, treat: treats.append(treat) or 0.0)
+    information.measure_information(model, images, header)
+    code = torch.randn(8, 512, generator=torch.Generator().manual_seed(1)) * torch.logspace(-2, 2, 8)[:, None]
+    clean, noisy = (treat(code, torch.Generator().manual_seed(0)) for treat in treats)
+    assert torch.equal(clean, code)
+    ratio = (noisy - code).square().mean(1).sqrt() / code.square().mean(1).sqrt()
+    assert ratio.tolist() == pytest.approx([0.25] * 8, rel=0.15)

@@ -158,8 +158,9 @@ def test_a_pool_is_kept_by_one_process(images):
         check_ranks(Ranks(0, 2), tiny(pool=8), images, None)
 
 
-def test_a_state_that_is_lost_on_the_way_does_not_drown_the_others(images, monkeypatch):
-    """The loss is finite, and so is the gradient: that of the states that are worth keeping."""
+@pytest.mark.parametrize("size", [1e3, math.inf, math.nan])
+def test_a_state_that_is_lost_on_the_way_does_not_drown_the_others(images, monkeypatch, size):
+    """The loss and the gradient are those of the states that are worth keeping, and finite."""
     run = prepare(tiny(1, {"fire_rate": 1.0}, pool=4), images, CPU)
     feed = Feed(run, Ranks(), images.pixels)
     feed.arrange(0.0)
@@ -168,13 +169,90 @@ def test_a_state_that_is_lost_on_the_way_does_not_drown_the_others(images, monke
 
     def one_explodes(*arguments, **settings):
         state = grow(*arguments, **settings)
-        return torch.cat([1e3 * state[:1], state[1:]])
+        return torch.cat([size * state[:1], state[1:]]) if len(state) == 4 else state
 
     monkeypatch.setattr(run.model, "grow", one_explodes)
     loss = pool_loss(feed, stage, 0.5)
-    assert 0 < loss < pooling.LOST
+    kept = run.pool.states[(run.pool.states.abs() < 100).all((1, 2, 3))]
+    shown = [images.pixels[i] for i in run.pool.images[(run.pool.states.abs() < 100).all((1, 2, 3))]]
+    assert len(kept) == 3
+    expected = (run.model.nca.visible(kept) - torch.stack(shown)).square().mean()
+    assert loss.item() == pytest.approx(expected.item(), rel=1e-4)
     loss.backward()
     assert all(p.grad.isfinite().all() for p in run.model.parameters() if p.grad is not None)
+
+
+def test_as_many_are_wounded_as_are_asked_for_and_each_in_its_own_way(images):
+    run = prepare(tiny(1, None, pool=64, pool_fresh=0.25, pool_damage=0.5), images, CPU)
+    pool = Pool.empty(run.model, 64, 16)
+    pool.ages += 8
+    pool.images += 1
+    pool.states.fill_(1.0)
+    _, part = pooling.draw(pool, run, 8, 0.5, lambda part: torch.zeros(8))
+    changed = ((part.states != 1).any((1, 2, 3)) & (part.ages > 0)).nonzero().flatten()
+    assert len(changed) == 4
+    assert (part.ages == 0).sum() == 2
+    assert len({part.states[i].numpy().tobytes() for i in changed}) == 4
+    first, second = part.mutations[part.ages == 0]
+    assert not torch.equal(first, second)
+
+
+def test_wounds_in_training_are_discs_halves_and_noise_in_their_shares():
+    left = random_damage(torch.ones(2000, 1, 16, 16), generator())
+    blank = (left == 0).float().mean((1, 2, 3))
+    shares = [
+        ((low <= blank) & (blank < high)).float().mean().item() for low, high in ((0, 1e-9), (1e-9, 0.4), (0.4, 1))
+    ]
+    assert shares == pytest.approx([1 / 8, 5 / 8, 2 / 8], abs=0.04)
+    middle = disc(torch.ones(1, 1, 16, 16), *torch.full((2, 1), 0.5), torch.tensor([0.2]))
+    assert torch.equal(middle, middle.flip(2))
+    assert torch.equal(middle, middle.transpose(2, 3))
+
+
+def test_rollouts_from_the_pool_take_all_lengths_that_are_asked_for():
+    settings, random = tiny(pool=8, pool_steps=1.25).train, generator()
+    drawn = {pooling.draw_steps(settings, Stage(1.0, 16, 8), random) for _ in range(100)}
+    assert drawn == {8, 9, 10}
+
+
+def test_errors_over_time_and_what_counts_as_healed(images, monkeypatch):
+    """Of a state that is its own age, and of wounds whose size is known."""
+    model = build(tiny(model={"fire_rate": 1.0}).model)
+    T, shape = model.config.steps, (model.config.channels, 16, 16)
+
+    def older(weights, steps, fire=None, state=None):
+        return (torch.zeros(len(weights.w1), *shape) if state is None else state) + steps
+
+    def wounded(state, kind, random):
+        """Twice the error before would be 1.41 T."""
+        return state + T * torch.where(torch.arange(len(state)) % 4 == 0, -0.7, -0.5)[:, None, None, None]
+
+    monkeypatch.setattr(model, "grow", older)
+    monkeypatch.setattr(persistence, "damage", wounded)
+    still = data.Images("still", 0 * images.pixels, images.names)
+    row = persistence.measure_persistence(model, still, {"experiment": {"name": "a"}, "step": 1, "data_digest": ""})
+    assert row.errors == tuple((time, (time * T) ** 2) for time in persistence.TIMES)
+    for healing in row.healing:
+        assert healing.healed == 0.25
+        assert healing.mse == pytest.approx(T**2 * (1.3**2 + 3 * 1.5**2) / 4)
+        assert healing.difference == pytest.approx(T**2 * (0.7**2 + 3 * 0.5**2) / 4)
+
+
+def test_codes_are_mutated_or_crossed_and_nobody_is_its_own_partner(images, monkeypatch):
+    model = build(tiny().model)
+    monkeypatch.setattr(model, "decode", lambda code: code)
+    for count in (2, 3, 33):
+        partners = persistence._paired(count, generator())
+        assert sorted(partners.tolist()) == list(range(count))
+        assert (partners != torch.arange(count)).all()
+    mine, others = model.encode(images.pixels), model.encode(images.pixels.flip(0))
+    child = persistence._codes(model, images.pixels, images.pixels.flip(0), persistence.CHILDREN, generator())
+    of_first, of_second = ((child == parent).all((2, 3)) for parent in (mine, others))
+    assert (of_first | of_second).all()
+    assert 0.3 < of_first.float().mean() < 0.7
+    mutated = persistence._codes(model, images.pixels, None, persistence.MUTATED, generator())
+    assert 0.4 < (mutated != mine).any(-1).float().mean() < 0.6
+    assert torch.equal(persistence._codes(model, images.pixels, None, persistence.CLEAN, generator()), mine)
 
 
 def test_the_pool_does_not_fill_with_what_is_easy_to_keep(images):

@@ -23,7 +23,8 @@ from ncamlib.config import ModelConfig, Stage, TrainConfig
 from ncamlib.errors import NcamError
 from ncamlib.experiments import experiment
 from ncamlib.machine import pick_device
-from ncamlib.model import checkpoint
+from ncamlib.model import build, checkpoint
+from ncamlib.model.lettering import to_letters
 from ncamlib.project import locked, write_atomically
 from ncamlib.results.reproduce import deployable
 from ncamlib.training import schedule
@@ -754,3 +755,21 @@ def test_a_time_budget_of_nothing_is_refused(tmp_path, images):
     for budget in (0.0, -1.0, math.nan):
         with pytest.raises(NcamError, match="must be above 0"):
             train(tiny(), images, tmp_path, CPU, time_budget=budget, quiet=True)
+
+
+def test_letters_are_given_codes_that_vary_alike_in_every_gene(images):
+    """A code whose variance is in few numbers is turned; what the encoder misses is said."""
+    continuous = build(dataclasses.replace(TINY, code="ce", fire_rate=1.0))
+    model = build(dataclasses.replace(TINY, code="dna", fire_rate=1.0))
+    for one in (continuous, model):
+        one.initialise(images.pixels, torch.Generator().manual_seed(0), components=False)
+    codes = torch.randn(len(images), 16, generator=torch.Generator().manual_seed(1)) * torch.logspace(0, -3, 16)
+    continuous.embed = lambda pixels: codes[: len(pixels)]
+    missed = to_letters(model, continuous, images.pixels, torch.Generator().manual_seed(2))
+    with torch.no_grad():
+        embedding = model.embed(images.pixels)
+    deviations = embedding.std(0)
+    assert deviations.max() < 30 * deviations.min()  # 1,000 times before
+    assert 0 <= missed < 1e-3
+    sizes = embedding.square().sum(1) / (codes - codes.mean(0)).square().sum(1)
+    assert sizes.std() < 0.02 * sizes.mean()  # turned and scaled as a whole

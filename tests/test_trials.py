@@ -234,3 +234,42 @@ def test_a_rule_that_moves_nothing_is_felt_nowhere(images):
         model.predictor.weight.zero_()
         model.predictor.bias.zero_()
     assert measurement.felt_far_away(model, images.pixels) == 0
+
+
+def test_a_trial_is_measured_as_trained_with_clean_codes_and_after_twice_the_steps(images, monkeypatch):
+    model = build(TINY)
+    asked, one = [], measurement.measure(model, images)
+    monkeypatch.setattr(trials, "felt_far_away", lambda *_: 0.5)
+
+    def answers(_, __, **settings):
+        asked.append(settings)
+        return dataclasses.replace(one, mse=len(asked) / 10)
+
+    monkeypatch.setattr(trials, "measure", answers)
+    assert trials._measured(model, images) == {"mse": 0.1, "mse_clean": 0.2, "mse_2t": 0.3, "far": 0.5}
+    assert asked == [{}, {"mutation_rate": 0.0}, {"steps": 2 * TINY.steps}]
+
+
+def test_changes_of_the_studies_are_what_their_names_say():
+    base = experiment("chars-dna-syn")
+    changed = studies.STOCHASTIC(base)
+    assert (base.model.fire_rate, base.model.steps) == (1.0, 32)
+    assert (changed.model.fire_rate, changed.model.steps) == (0.5, 96)
+    assert {stage.steps / stage.grid for stage in changed.train.stages} == {1.5}
+    continuous = studies.CONTINUOUS(base)
+    assert (continuous.model.code, continuous.train.components) == ("ce", True)
+    study = studies.STUDIES[studies.ABLATION]
+    for change in study.changes.values():
+        assert study.common(change(experiment(study.base))).model.steps == 48
+
+
+def test_recipes_are_not_confused(empty, images, monkeypatch):
+    base, wraps = dataclasses.replace(experiment("emos-dna-sto"), model=TINY, train=TrainConfig(batch=4)), []
+
+    def watched(recipe, *arguments, **settings):
+        wraps.append(recipe.model.wrap)
+        return train(recipe, *arguments, **settings)
+
+    monkeypatch.setattr(quality, "train", watched)
+    quality.run(base, images, {"earlier": 0.01, "present": 0.01}, lambda _: None)
+    assert wraps == [False, True]

@@ -1,5 +1,7 @@
 """Unseen images: the baselines on small sets whose answers are known, and what is recorded."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from typer.testing import CliRunner
@@ -44,6 +46,18 @@ def test_recorded_under_its_experiment(tmp_path, monkeypatch):
     for name, whole in (("mse", row.measured.mse), ("nearest", row.nearest)):
         assert sum(getattr(part, name) * part.images for part in row.versions) / 3 == pytest.approx(whole, rel=0.1)
     assert [part.version for part in row.versions] == ["13", "13.1", "15.1"]
+
+
+def test_each_version_has_errors_of_its_own(monkeypatch):
+    """Of images whose errors are known: version by version."""
+    new, distances = images([[0.0, 0.0], [1.0, 1.0], [2.0, 2.0]]), torch.tensor([0.1, 0.2, 0.4])
+    monkeypatch.setattr(unseen, "versions", lambda _: ["13", "14", "14"])
+    monkeypatch.setattr(
+        unseen, "measure", lambda _, some, **__: SimpleNamespace(mse=some.pixels.square().mean().item())
+    )
+    rows = unseen._by_version(None, new, distances)
+    assert [(row.version, row.images, row.mse) for row in rows] == [("13", 1, 0.0), ("14", 2, 2.5)]
+    assert [row.nearest for row in rows] == pytest.approx([0.1, 0.3])
 
 
 def test_photographs_need_their_training_images(tmp_path):
