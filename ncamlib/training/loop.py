@@ -155,7 +155,13 @@ def average(run: Run) -> None:
 
 
 def check_ranks(group: Ranks, experiment: Experiment, images: Images, time_budget: float | None) -> None:
-    """NcamError unless all processes were started for the same training, and the batch can be divided among them."""
+    """NcamError unless all processes were started for the same training, the batch can be divided among them, and there
+    is time for it.
+    """
+    if time_budget is not None and not time_budget > 0:
+        raise NcamError(
+            f"the time budget is {time_budget:g} seconds: it must be above 0, or None for the steps to count"
+        )
     group.divide(experiment.train.batch)
     if experiment.train.pool and group.world > 1:
         raise NcamError(f"'{experiment.name}' trains on a pool of states, which one process keeps: start it alone")
@@ -210,10 +216,6 @@ def train(
     Writes TRAINING_FILE and MODEL_FILE once a minute and at the end, also when a signal asks it to stop. Raises
     Diverged, InUse if another process is training in the folder, or NcamError for bad input.
     """
-    if time_budget is not None and not time_budget > 0:
-        raise NcamError(
-            f"the time budget is {time_budget:g} seconds: it must be above 0, or None for the steps to count"
-        )
     device = own_device(device)
     with contextlib.ExitStack() as stack:
         group, asked = stack.enter_context(ranks(device)), stack.enter_context(stop_requests())
