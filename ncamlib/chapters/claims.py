@@ -260,7 +260,7 @@ CLAIMS: list[tuple[str, str, Cell, Cell]] = [
         "by eye",
         "by eye",
         f"{HOLDS} in part with DNA-STO: mean images are complete or pale, and traits mix at two of three thresholds. "
-        f"DNA-SYN has too few certain letters. Dominance is {OPEN}",
+        f"DNA-SYN has too few hard letters. Dominance is {OPEN}",
     ),
     (
         "One automaton for one image reaches about 0.001 (chapter *One automaton for one image*)",
