@@ -178,3 +178,10 @@ def test_noise_is_told_as_a_rise_over_clean_codes(monkeypatch):
     rows = [SimpleNamespace(experiment=evidence.CODES[0], words=2, errors=errors, noise=0.25)]
     monkeypatch.setattr(information.Records, "load", lambda _: rows)
     assert evidence.noise().splitlines()[2] == f"| `{evidence.CODES[0]}` | 0.25 | 0.1000 | 0.1500 | +50% |"
+
+
+def test_more_numbers_leave_less_to_a_linear_code():
+    rows = {row["name"]: row for row in tables.summary()}
+    left = [rows[f"full-ce-sto{size}"]["pca_mse"] for size in ("-256", "", "-1024")]
+    assert left == sorted(left, reverse=True)
+    assert left[0] > 5 * left[2] > 0

@@ -281,8 +281,12 @@ def test_further_training_lets_the_states_of_a_pool_get_older():
     regrow, persist = (EXPERIMENTS[f"chars-dna-syn-{name}"] for name in ("regrow", "persist"))
     before, after = regrow.train, reproduce.further(regrow).train
     assert after.pool_fresh < before.pool_fresh
+    first, last = after.stages[-1].rates
+    assert 1 > first > last > 0
     assert after.pool_damage > before.pool_damage
     assert reproduce.further(persist).train.pool_damage == 0
+    one = reproduce.further(EXPERIMENTS["lizard-single-sto-regrow"]).train
+    assert one.pool_fresh > after.pool_fresh  # it grows late
     assert {stage.grid for stage in after.stages} == {regrow.model.image_size}
 
 
