@@ -133,7 +133,7 @@ def test_rounded_matrices_grow_nearly_the_same_pictures(trained, rate):
 
 @torch.no_grad()
 def test_rounded_genes_grow_nearly_the_same_pictures():
-    """In a model whose letters are uncertain, and for emoji beyond those that say how large the values are."""
+    """In a model whose letters are soft, and for emoji beyond those that say how large the values are."""
     model, header = load_model("full-dna-syn")
     images = data.emoji(header["images"])
     words, pixels = assets.Words.of(model, images), images.pixels[5::400]

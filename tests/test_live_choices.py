@@ -197,12 +197,12 @@ def test_of_two_views_that_grow_the_first_to_end_does_not_stop_the_other(opened)
         reader = opened(page=page)
         reader.page.wait_for_function("document.querySelector('.ncam').dataset.time > 8")
         reader.page.evaluate(SECOND)
+        reader.page.wait_for_selector('#second .ncam[data-state="growing"]')
         reader.page.evaluate("document.querySelector('#second').style.cssText = 'position: fixed; inset: 0'")
         reader.page.evaluate("document.querySelector('.ncam').scrollIntoView()")  # both are seen
         reader.page.wait_for_selector('[data-ncam-live] .ncam[data-state="grown"]')
         assert reader.page.get_attribute("#second .ncam", "data-state") == "growing"
-        reader.page.wait_for_selector('#second .ncam[data-state="grown"]')
-        assert reader.page.get_attribute("#second .ncam", "data-time") == "32"
+        reader.page.wait_for_selector('#second .ncam[data-state="grown"][data-time="32"]')
 
 
 def test_two_panels_on_a_page_load_what_is_theirs(opened):
@@ -267,7 +267,7 @@ def test_a_bad_link_does_not_lose_a_picture_of_ones_own(opened):
 
 @pytest.mark.parametrize(("chapter", "changed"), [("02_encodings", 3), ("live", 1)])
 def test_a_picture_of_ones_own_is_shared_by_its_dna(opened, chapter, changed):
-    """Also crossed, between the parents, and edited; in one of the models the letters are uncertain."""
+    """Also crossed, between the parents, and edited; in one of the models the letters are soft."""
     reader = opened(page=chapter)
     first = reader.grown()
     upload(reader, "red")

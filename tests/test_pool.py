@@ -107,14 +107,15 @@ def test_a_pool_too_small_for_a_batch_is_refused():
 @pytest.mark.parametrize("code", ["dna", "ce", "single"])
 def test_what_never_changes_stays_and_does_not_heal(images, code):
     """An automaton without updates: the seed stays for ever, and so does every wound."""
-    few = data.Images("emos", images.pixels[:1], images.names[:1], images.sequences[:1])
+    count = 1 if code == "single" else 5
+    few = data.Images("emos", images.pixels[:count], images.names[:count], images.sequences[:count])
     model = build(tiny(model={"code": code, "second_layer_start": 0.0}).model)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if name in ("predictor.weight", "predictor.bias", "w2", "b2"):
                 parameter.zero_()
     header = {"experiment": {"name": "still"}, "step": 1, "data_digest": few.digest}
-    for codes in persistence.codes_of(model):
+    for codes in persistence.codes_of(model, count):
         row = persistence.measure_persistence(model, few, header, codes, times=(1, 2, 5))
         if codes == persistence.CHILDREN:
             assert row.errors == ()
@@ -236,6 +237,25 @@ def test_errors_over_time_and_what_counts_as_healed(images, monkeypatch):
         assert healing.healed == 0.25
         assert healing.mse == pytest.approx(T**2 * (1.3**2 + 3 * 1.5**2) / 4)
         assert healing.difference == pytest.approx(T**2 * (0.7**2 + 3 * 0.5**2) / 4)
+
+
+def test_of_few_images_children_have_two_parents_as_well(images, monkeypatch):
+    """They are grown several times each; one image alone has none."""
+    model, met = build(tiny().model), []
+    few = data.Images("few", images.pixels[:3], images.names[:3])
+    codes = persistence._codes
+
+    def watched(model, pixels, partners, *rest):
+        met.append((pixels, partners))
+        return codes(model, pixels, partners, *rest)
+
+    monkeypatch.setattr(persistence, "_codes", watched)
+    header = {"experiment": {"name": "few"}, "step": 1, "data_digest": ""}
+    persistence.measure_persistence(model, few, header, persistence.CHILDREN, times=(1, 2))
+    ((pixels, partners),) = met
+    assert len(pixels) >= persistence.GROWN
+    assert (pixels != partners).flatten(1).any(1).all()
+    assert persistence.CHILDREN not in persistence.codes_of(model, 1)
 
 
 def test_codes_are_mutated_or_crossed_and_nobody_is_its_own_partner(images, monkeypatch):

@@ -80,7 +80,7 @@ def channel_grid(state: Tensor, names: Sequence[str] | None = None) -> Any:
     for axis, channel, name in zip(axes.flat, state, names, strict=False):
         bound = channel.abs().max().clamp_min(1e-6).item()
         axis.imshow(channel.numpy(), cmap="cividis", vmin=-bound, vmax=bound, interpolation="nearest")
-        axis.set_title(f"{name} ±{bound:.1f}", fontsize=8)
+        axis.set_title(f"{name} ±{bound:.2g}", fontsize=8)
     figure.tight_layout(pad=0.3)
     return figure
 
@@ -143,7 +143,7 @@ def mutation_curves(curves: dict[str, Sequence[tuple[float, float]]]) -> Any:
     """MSE against the share of mutated letters, a panel per set of images. Returns a matplotlib figure."""
     import matplotlib.pyplot as plt
 
-    sets = list(dict.fromkeys(name.split("-")[0] for name in curves))
+    sets = list(dict.fromkeys(name.split("-")[0] for name in curves)) or [""]
     figure, axes = plt.subplots(1, len(sets), figsize=(max(5, 4.2 * len(sets)), 3.4), sharey=True, squeeze=False)
     for axis, images in zip(axes.flat, sets, strict=True):
         styles = itertools.cycle(("o-", "s--", "^:", "d-.", "v-", "x--"))

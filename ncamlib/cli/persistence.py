@@ -23,7 +23,7 @@ def persistence(
     choose_backend(backend, torch_device)
     for target in targets:
         model, images, header = shipped(target, torch_device, data_dir, record, skip_broken)
-        for codes in measures.codes_of(model):
+        for codes in measures.codes_of(model, len(images)):
             row = measures.measure_persistence(model, images, header, codes)
             if record:
                 measures.record(row)

@@ -46,7 +46,7 @@ def pack_letters(letters: Tensor) -> Tensor:
 class Words(NamedTuple):
     """What a model writes for a gene, by the level that its value is rounded to.
 
-    A letter is soft where the model leaves it uncertain, and its probabilities then carry some of the value; so the
+    A letter is soft where the model is not sure of it, and its probabilities then carry some of the value; so the
     page is sent the level of every gene, which is smaller than its letters, and the word of every level.
     """
 

@@ -2,7 +2,7 @@
 
 import { toBytes } from './base64.mjs';
 import { useLetters } from './growth.mjs';
-import { certain, crossLetters, genesOf, recognise, unpackLetters, withLevels, writeGenes } from './letters.mjs';
+import { crossLetters, genesOf, harden, recognise, unpackLetters, withLevels, writeGenes } from './letters.mjs';
 import { loadManifold } from './loading.mjs';
 import { element } from './panel.mjs';
 import { SIZES, WEIGHTS } from './sizes.mjs';
@@ -90,7 +90,7 @@ export function breed(panel) {
 export function recross(panel) {
   const { chosen, partner } = panel;
   panel.bred = crossLetters(chosen.letters, partner.letters, panel.model.get('seed'));
-  panel.letters = recognise(panel.letters.map(certain), panel.bred);
+  panel.letters = recognise(panel.letters.map(harden), panel.bred);
 }
 
 /** Nothing is chosen any more. */

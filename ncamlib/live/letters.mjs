@@ -1,6 +1,6 @@
 // DNA as letters: a Uint16Array of genes x 16. The lowest three bits are the letter: 0 to 3 for C, G, A, T, or 4 for
 // "none". Above them is the level of the gene, plus 1, where the model wrote the letter: it has the probabilities that
-// this level's word has there. A letter that was drawn at random is certain, as is one that was painted or injected,
+// this level's word has there. A letter that was drawn at random is hard, as is one that was painted or injected,
 // unless it reads as the one that was there before: nothing is above it.
 
 import { limitOf, mix } from './random.mjs';
@@ -41,7 +41,7 @@ export function packLetters(letters) {
   return out;
 }
 
-/** Bytes -> letters, all certain. */
+/** Bytes -> letters, all hard. */
 export function unpackLetters(bytes) {
   return Uint16Array.from({ length: 4 * bytes.length }, (_, i) => (bytes[i >> 2] >> (2 * (i & 3))) & 3);
 }
@@ -72,11 +72,11 @@ export function genesOf({ shape, data }, image) {
   return data.subarray(image * shape[1], (image + 1) * shape[1]);
 }
 
-/** Whether two letters read the same, however certain they are. */
+/** Whether two letters read the same, hard or soft. */
 export const isSame = (one, two) => ((one ^ two) & LETTER_BITS) === 0;
 
 /** A letter without what stands above it. */
-export const certain = (letter) => letter & LETTER_BITS;
+export const harden = (letter) => letter & LETTER_BITS;
 
 /** Letters as given; where they are the same as known ones, these, with their probabilities. */
 export const recognise = (letters, known) => letters.map((letter, i) => (isSame(letter, known[i]) ? known[i] : letter));

@@ -21,6 +21,7 @@ export class Panel {
   unloaded = ''; // why loading failed
   stuck = false; // whether something waits to grow until what could not be loaded is there
   running = false; // whether it grows, here: the trait `playing` is of all views
+  spared = false; // whether another view has just ended: this one goes on
   ended = false; // whether the growth is over
   wounded = false; // whether a wound was made since it began
   endless = false; // whether it lives on until the reader stops it

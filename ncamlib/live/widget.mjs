@@ -146,11 +146,16 @@ const TRAITS = {
     express(panel);
   },
   playing(panel, on) {
-    if (!on && !panel.ended && panel.model.get('over')) return; // another view has grown; this one soon will
+    const { spared } = panel;
+    panel.spared = false;
+    if (!on && spared) return;
     panel.running = on;
     if (on) panel.post({ type: 'set', epoch: panel.epoch, again: lifetime(panel) });
     labelPlay(panel, on);
     panel.post({ type: 'set', playing: on && panel.visible });
+  },
+  over(panel, on) {
+    panel.spared = on && !panel.ended;
   },
   emoji(panel, wanted) {
     if (panel.waiting || (wanted !== panel.chosen?.emoji && wanted !== panel.chosen?.name)) begin(panel, true);

@@ -125,8 +125,9 @@ def measure_persistence(
         raise NcamError(f"times are {times}: they must begin with 1 and 2")
     images.require(model.config.image_channels, model.config.image_size, "the model")
     generator = torch.Generator().manual_seed(0)
-    pixels = images.pixels.repeat(-(-GROWN // len(images)), 1, 1, 1).to(model.device)
-    partners = pixels[_paired(len(pixels), generator)] if codes == CHILDREN else None
+    pixels, copies = images.pixels.to(model.device), -(-GROWN // len(images))
+    partners = pixels[_paired(len(images), generator)].repeat(copies, 1, 1, 1) if codes == CHILDREN else None
+    pixels = pixels.repeat(copies, 1, 1, 1)
     parts = []
     for start in range(0, len(pixels), BATCH):
         part = slice(start, start + BATCH)
@@ -156,11 +157,12 @@ def measure_persistence(
     )
 
 
-def codes_of(model: Growing) -> list[str]:
-    """The kinds of codes that a model can be measured with."""
+def codes_of(model: Growing, images: int) -> list[str]:
+    """The kinds of codes that a model can be measured with on so many images: a child needs two."""
     if not isinstance(model, Coded):
         return [CLEAN]
-    return [CLEAN, MUTATED, CHILDREN] if model.config.code == "dna" else [CLEAN, CHILDREN]
+    kinds = [CLEAN, MUTATED, CHILDREN] if model.config.code == "dna" else [CLEAN, CHILDREN]
+    return kinds if images > 1 else kinds[:-1]
 
 
 def record(row: Persistence) -> None:

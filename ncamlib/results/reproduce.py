@@ -33,7 +33,7 @@ SHIPPED_FILE = "shipped.safetensors"  # the deployable checkpoint, from which th
 SHOWN = 24  # reconstructions on the sheet
 CODES = 512  # of a data set that readers may not have, the codes of so many images are shipped too
 FURTHER = (0.25, 0.01)  # of the learning rate, where a trained model is trained further
-FURTHER_POOL, FURTHER_SINGLE = (0.25, 0.5), (0.4, 0.4)  # shares of a batch that are fresh and wounded, there
+FURTHER_POOL, FURTHER_SINGLE = (0.25, 0.5), (0.5, 0.5)  # shares of a batch that are fresh and wounded, there
 
 Report = Callable[[str], None]
 
@@ -54,7 +54,7 @@ def further(experiment: Experiment) -> Experiment:
     """Further training of a trained model: at full size only, from a small learning rate.
 
     A pool's model grows well by then: fewer of its states are fresh, so that they get older, and more are wounded.
-    One image stays as it is early, but grows late: more of its states are fresh.
+    A single image learns to stay early in training, and to grow late: more of its states are fresh.
     """
     full = Stage(1.0, experiment.model.image_size, experiment.model.steps, rates=FURTHER)
     train = replace(experiment.train, stages=(full,), scale_leak=False, map_rate=1.0)

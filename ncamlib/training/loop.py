@@ -114,7 +114,9 @@ def pool_loss(feed: Feed, stage: Stage, rate: float) -> Tensor:
     losses = errors(after)
     kept = losses < pooling.LOST  # the gradient of a state that was lost on the way would drown the others'
     if kept.any() and not losses.isfinite().all():  # even times zero it is not a number: the others grow again
-        return errors(grown(kept.nonzero().flatten())).mean()
+        which = kept.nonzero().flatten()
+        del after, losses  # and their graph
+        return errors(grown(which)).mean()
     return losses[kept].mean() if kept.any() else losses.mean()
 
 
