@@ -118,6 +118,9 @@ class TrainConfig:
     pool_damage: float = 0.0  # share of it that is wounded
     pool_steps: float = 1.25  # rollouts from the pool take T steps to this many times T
     replacement: bool = False  # draw every batch afresh; False: no image comes twice before all came once
+    augment: float = (
+        0.0  # share of a batch whose images are altered, see `training.augmentation`; 0: none, as in the paper
+    )
     by_error: float = 0.0  # share of images drawn in proportion to their recent error, see `training.drawing`
     seed: int = 0
 
@@ -125,7 +128,7 @@ class TrainConfig:
         low, high = self.mutation
         if not 0 <= low <= high <= 1:
             raise NcamError(f"mutation is {self.mutation}: give a range between 0 and 1")
-        for name in ("ema", "encoder_from", "pool_fresh", "pool_damage", "by_error"):
+        for name in ("ema", "encoder_from", "pool_fresh", "pool_damage", "by_error", "augment"):
             if not 0 <= getattr(self, name) <= 1:
                 raise NcamError(f"{name} is {getattr(self, name)}: it must be between 0 and 1")
         ends = [stage.until for stage in self.stages]
@@ -143,6 +146,8 @@ class TrainConfig:
             )
         if self.by_error and (self.replacement or self.pool):
             raise NcamError("by_error draws images epoch by epoch: it goes with neither replacement nor a pool")
+        if self.augment and (self.by_error or self.pool):
+            raise NcamError("augment makes new images for every batch: it goes with neither by_error nor a pool")
         if not (self.warmup >= 0 and 0 <= self.seed < 2**63):
             raise NcamError(
                 f"warmup {self.warmup} and seed {self.seed}: neither may be below 0, and the seed must be below 2^63"
@@ -180,6 +185,10 @@ class Experiment:
             raise NcamError(f"'{self.name}' has a convolutional decoder: nothing grows that a pool could keep")
         if self.train.pool and self.model.noise:
             raise NcamError(f"'{self.name}' has noise on its codes, which a pool does not keep: leave one of them out")
+        if self.train.augment and (self.model.image_channels != 4 or self.model.code == "single"):
+            raise NcamError(
+                f"'{self.name}' augments its images: that is for models with codes, and pictures with alpha"
+            )
 
 
 def to_dict(config: Any) -> dict[str, Any]:

@@ -96,6 +96,7 @@ def _row(
 
 CIFAR_MODEL = {"image_channels": 3, "image_size": 32, "train": {"batch": 16}, "ships_encoder": True}
 ANY_RATE = {"mutation": (0.0, 0.5)}
+HALF_AUGMENTED = {"augment": 0.5}
 # A batch of one image holds copies that differ in which cells fire: few of them, and more steps.
 ONE_IMAGE = {"learning_rate": 2e-2, "batch": 2}
 
@@ -138,6 +139,18 @@ def _registry() -> list[Experiment]:
         _row(OURS, "convolutional decoder", None, "full", "dna", "conv", share=3, decoder="conv"),
         _row(OURS, "any mutation rate", None, "full", "dna", "syn", "robust", share=3, train=ANY_RATE),
         _row(OURS, "any mutation rate", None, "full", "dna", "sto", "robust", share=3, train=ANY_RATE),
+        _row(
+            OURS,
+            "augmented images",
+            None,
+            "full",
+            "dna",
+            "syn",
+            "augmented",
+            share=3,
+            ships_encoder=True,
+            train=HALF_AUGMENTED,
+        ),
         _row(REGIMES, "growing", None, "chars", "dna", "syn", "sobel", norm="sobel"),
         _row(REGIMES, "persistent", None, "chars", "dna", "syn", "persist", **_alive(0.0, 0.5)),
         _row(REGIMES, "regenerating", None, "chars", "dna", "syn", "regrow", **_alive(0.375, 0.5)),

@@ -84,7 +84,7 @@ def kind(experiment):
     """What the commands treat alike."""
     one = small(experiment)
     pool = one.train.pool > 0, one.train.pool_damage > 0
-    return one.model, one.ships_encoder, *pool, one.train.mutation, one.images == "cifar10"
+    return one.model, one.ships_encoder, *pool, one.train.mutation, one.train.augment, one.images == "cifar10"
 
 
 KINDS = {kind(experiment): name for name, experiment in reversed(EXPERIMENTS.items())}

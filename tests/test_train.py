@@ -113,6 +113,7 @@ def test_preparing_counts_towards_the_budget_up_to_half_of_it(tmp_path, images, 
         {"map_rate": 3.0, "ema": 0.9},
         {"replacement": True},
         {"by_error": 0.5, "steps": 12},
+        {"augment": 0.5, "stages": HALVES, "encoder_from": 0.6},
         {"model": {"code": "ce"}, "components": True},
         {"pool": 12, "pool_damage": 0.5},
         {"pool": 8, "stages": HALVES, "model": {"code": "ce"}},
@@ -757,8 +758,9 @@ def test_a_time_budget_of_nothing_is_refused(tmp_path, images):
             train(tiny(), images, tmp_path, CPU, time_budget=budget, quiet=True)
 
 
-def test_letters_are_given_codes_that_vary_alike_in_every_gene(images):
+def test_letters_are_given_codes_that_vary_alike_in_every_gene(images, monkeypatch):
     """A code whose variance is in few numbers is turned; what the encoder misses is said."""
+    monkeypatch.setattr("ncamlib.model.lettering.FIT_STEPS", 5)
     continuous = build(dataclasses.replace(TINY, code="ce", fire_rate=1.0))
     model = build(dataclasses.replace(TINY, code="dna", fire_rate=1.0))
     for one in (continuous, model):

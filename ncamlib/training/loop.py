@@ -23,8 +23,8 @@ from ncamlib.data.images import Images
 from ncamlib.errors import NcamError
 from ncamlib.model import checkpoint
 from ncamlib.project import commit
+from ncamlib.training import augmentation, schedule
 from ncamlib.training import pool as pooling
-from ncamlib.training import schedule
 from ncamlib.training.pool import Pool
 from ncamlib.training.processes import Ranks, StopRequests, only_one, own_device, ranks, stop_requests
 from ncamlib.training.run import MODEL_FILE, TRAINING_FILE, Diverged, Run, prepare
@@ -61,6 +61,19 @@ class Feed:
         """The multiplier of the leak factor: that of the grid (None), or none."""
         return None if self.run.experiment.train.scale_leak else 1.0
 
+    def take(self, drawn: Tensor, mine: slice) -> tuple[Tensor, Tensor]:
+        """Inputs and images (B, image_channels, H, W) for this process's share of the images of a batch: the first of
+        a batch are augmented, if the training says so.
+        """
+        count = round(self.run.experiment.train.augment * len(drawn))
+        if not count:
+            return self.inputs[drawn[mine]], self.pixels[drawn[mine]]
+        inputs, images = self.inputs[drawn], self.pixels[drawn]
+        images[:count] = augmentation.augment(images[:count], self.pixels, self.run.generator)
+        with torch.no_grad():
+            inputs[:count] = images[:count] if self.learning else self.run.model.encoder.means(images[:count])
+        return inputs[mine], images[mine]
+
     def targets(self, drawn: Tensor, grid: int) -> Tensor:
         """The images of these numbers at the size of a grid: (B,) -> (B, image_channels, grid, grid)."""
         return F.adaptive_avg_pool2d(self.pixels[drawn], grid)
@@ -74,15 +87,16 @@ def seed_loss(feed: Feed, stage: Stage, rate: float) -> Tensor:
     mine, drawn = ranks.share(batch), run.draw(batch)
     mutation = run.model.draw_mutation(batch, rate, run.generator)
     fire = run.model.draw_fire(batch, None, run.generator)
+    inputs, images = feed.take(drawn, mine)
     grown = feed.module(
-        feed.inputs[drawn[mine]],
+        inputs,
         None if mutation is None else mutation[mine],
         None if fire is None else fire.of(mine),
         stage.steps,
         stage.grid,
         leak_scale=feed.leak_scale,
     )
-    targets = feed.targets(drawn[mine], stage.grid)
+    targets = F.adaptive_avg_pool2d(images, stage.grid)
     if run.draws is not None:
         run.draws.note(drawn, (grown - targets).square().mean((1, 2, 3)))
     return F.mse_loss(grown, targets)

@@ -216,6 +216,8 @@ class Run:
             lost = to_letters(self.model, model, self.images.pixels, draws)
             state = self.model.state_dict()
         elif isinstance(model, Coded) and model.encoder is None:
+            if self.experiment.train.augment:
+                raise NcamError(f"{path} was saved without its encoder: it has no codes for images that are augmented")
             self.fix_codes(model.codes)
         else:  # a codebook of some images, which a model may be shipped with, is rebuilt at the end
             state = {name: value for name, value in state.items() if not name.startswith("codes.")}
