@@ -1,9 +1,9 @@
 """Every row of the paper's results as data: what is trained, how, and the number to reproduce.
 
 Names are `<images>-<ce|dna|single>-<sto|syn|conv>`, where conv is an ordinary decoder. A suffix marks a row that
-differs from the paper's standard model: -256 -1024 -32ch -noleak -nonorm -noslices. Five suffixes are ours: -robust is
-trained at mutation rates from 0 to 0.5, -96 takes that many steps of the automaton, -sobel normalises only what the
-Sobel filters see, -persist also stays as it has grown, and -regrow heals as well.
+differs from the paper's standard model: -256 -1024 -32ch -noleak -nonorm -noslices. Six suffixes are ours: -robust is
+trained at mutation rates from 0 to 0.5, -augmented on altered images too, -96 takes that many steps of the automaton,
+-sobel normalises only what the Sobel filters see, -persist also stays as it has grown, and -regrow heals as well.
 """
 
 from dataclasses import replace

@@ -139,36 +139,6 @@ def test_the_map_to_the_weights_can_have_a_rate_of_its_own(tmp_path, images):
         assert steps[1][name] == pytest.approx(step * (3 if name in MAP else 1), rel=1e-3, abs=1e-7), name
 
 
-@pytest.mark.long
-def test_killed_run_resumes_bit_identically(tmp_path, images):
-    """SIGKILL at an arbitrary moment, with a save after every step, then the same command again."""
-    code = (
-        "import sys; sys.path.insert(0, sys.argv[1])\n"
-        "import torch; torch.set_num_threads(1)\n"
-        "from ncamlib.model import dna; dna.FIT_STEPS = 5\n"
-        "from pathlib import Path\n"
-        "import ncamlib.training.loop as t; t.SAVE_EVERY = 0\n"
-        "from test_train import *\n"
-        "few = data.emoji('emos', 16)\n"
-        "few = data.Images('emos', few.pixels[:12], few.names[:12], few.sequences[:12])\n"
-        "train(tiny(40), few, Path(sys.argv[2]), CPU, quiet=True)\n"
-    )
-    command = [sys.executable, "-c", code, str(Path(__file__).parent)]
-    process = subprocess.Popen([*command, str(tmp_path / "killed")])
-    file = tmp_path / "killed" / TRAINING_FILE
-    deadline = time.monotonic() + 120
-    while time.monotonic() < deadline and process.poll() is None:
-        if file.exists() and checkpoint.read(file, "training")[1]["step"] >= 3:
-            break
-        time.sleep(0.01)
-    process.kill()
-    assert process.wait() == -signal.SIGKILL, "the run was over before it could be killed"
-    assert checkpoint.read(file, "training")[1]["step"] < 40
-    subprocess.run([*command, str(tmp_path / "killed")], check=True)
-    subprocess.run([*command, str(tmp_path / "whole")], check=True)
-    assert_same(weights(tmp_path / "whole"), weights(tmp_path / "killed"))
-
-
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=lambda n: n.name)
 def test_a_stopped_training_saves_and_says_so_by_its_status(tmp_path, number):
     """So that `ncam train ... && ncam evaluate ...` does not go on with half a model."""
