@@ -326,6 +326,9 @@ def test_a_row_with_letters_starts_from_one_with_continuous_codes(tmp_path, chos
     assert [int(line.split(",")[0]) for line in lines[1:]] == [4, 5, 6, 7], "the losses of its own training"
     (summary,) = (one for one in tables.summary() if one["name"] == letters.name)
     assert "| *`emos-dna-sto` started from `emos-ce-sto`, whose 3 steps are counted* |" in tables.markdown([summary])
+    chain = summary | {"others": {"first": 4, "emos-ce-sto": 3}}
+    said = "started from `emos-ce-sto`, and that from `first`, whose 7 steps are counted"
+    assert said in tables.markdown([chain])
     with pytest.raises(NcamError, match="unknown experiment 'emos-dna-syn'"):
         reproduced([letters], tmp_path / "wrong", start="emos-dna-syn")
     for nothing in ("nowhere.safetensors", ""):

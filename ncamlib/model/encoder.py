@@ -158,6 +158,6 @@ class Codebook(nn.Module):
         if None in places:
             raise NcamError(
                 f"this model was saved without its encoder, with the codes of {len(rows)} images that it was trained "
-                "on: for other pictures use one with an encoder, for example chars-dna-syn or full-dna-syn"
+                "on: for other pictures use one with an encoder, for example chars-dna-syn or full-dna-syn-augmented"
             )
         return self.embeddings[places]

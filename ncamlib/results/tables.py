@@ -105,18 +105,22 @@ def markdown(rows: list[dict[str, Any]], book: str = "") -> str:
 
 
 def _starts(row: dict[str, Any]) -> list[tuple[str, int]]:
-    """That a run started from other experiments, in words, with their steps."""
-    return [(f"`{row['name']}` started from `{other}`", steps) for other, steps in row["others"].items()]
+    """That a run started from other experiments, one after the other, in words, with the steps of all."""
+    chain = ", and that from ".join(f"`{other}`" for other in reversed(row["others"]))
+    return [(f"`{row['name']}` started from {chain}", sum(row["others"].values()))] if chain else []
 
 
 def runs_markdown() -> str:
-    """The shipped models that took several runs: how each run was started, and its optimiser steps, in Markdown."""
+    """The models that took several runs: how each run was started, and its optimiser steps, in Markdown."""
+    runs: dict[str, Result] = {}
+    for row in store.rows():
+        runs.setdefault(row.experiment, row)  # the best comes first
     lines = ["| experiment | first | then | minutes of its runs | their optimiser steps |", "|---|---|---|--:|--:|"]
-    for name, result in store.load().items():
+    for name, result in runs.items():
         own = [part for part in result.parts if not part.experiment]
         if len(result.parts) > 1 and all(part.step for part in own):  # an old record keeps only the sums
-            origin = "".join(f"--from {other}` (of {steps:,} steps)" for other, steps in result.others.items())
-            first = f"`{origin}" if origin else "from random weights"
+            chain = result.others  # the last of which it went on from
+            first = f"`--from {[*chain][-1]}` (of {sum(chain.values()):,} steps)" if chain else "from random weights"
             then = f"{len(own) - 1} × `--more`" if len(own) > 1 else "–"
             minutes, steps = (
                 " + ".join(each) for each in zip(*((f"{p.minutes:.0f}", f"{p.step:,}") for p in own), strict=True)
