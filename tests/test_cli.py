@@ -14,6 +14,7 @@ from PIL import Image
 
 from ncamlib import data, experiments
 from ncamlib.cli import listing, main, options
+from ncamlib.cli.grow import suits
 from ncamlib.config import Experiment, ModelConfig, TrainConfig, to_dict
 from ncamlib.errors import NcamError
 from ncamlib.model import build, checkpoint
@@ -455,3 +456,17 @@ def test_test_images_are_those_it_was_not_trained_on(ncam, shipped):
     status, out, _ = ncam("evaluate", shipped, "--test", "--json", "--seeds", "1")
     assert status == 0
     assert json.loads(out)["images"] == 606
+
+
+@pytest.mark.parametrize(
+    ("target", "model"),
+    [
+        ("🅰", "chars-dna-syn"),
+        ("🍕", "full-dna-syn"),
+        ("melting_face", "full-dna-syn-augmented"),  # newer than the models
+        ("own.PNG", "full-dna-syn-augmented"),
+    ],
+)
+def test_grow_takes_a_model_that_suits_the_target(target, model):
+    assert suits(target) == model
+    assert model in experiments.EXPERIMENTS

@@ -22,7 +22,9 @@ from ncamlib.results import TEST_MUTATION
 def grow(
     target: Annotated[str, typer.Argument(help="An emoji, its name, or a PNG or JPEG of your own.")],
     out: Annotated[Path, typer.Option(help="What to write: .gif, .apng, or a strip as .png.")] = Path("growth.gif"),
-    model_name: Annotated[str, typer.Option("--model", help="Experiment or checkpoint file.")] = "chars-dna-syn",
+    model_name: Annotated[
+        str | None, typer.Option("--model", help="Experiment or checkpoint file (default: one that suits the target).")
+    ] = None,
     steps: Annotated[
         int | None,
         typer.Option(
@@ -42,6 +44,7 @@ def grow(
 ) -> None:
     """Grow an emoji, or a picture of your own, from one pixel."""
     choose_backend(backend)
+    model_name = model_name or suits(target)
     loaded, header = checkpoint.load_model(model_name)
     model = growing(loaded, model_name)
     size = model.config.image_size
@@ -59,7 +62,17 @@ def grow(
     data.save_growth(out, frames, scale)
     if frames.shape[-1] == size:
         typer.echo(f"MSE to the target after {steps} steps: {(frames[-1] - image).square().mean():.4f}")
-    typer.echo(f"wrote {out}")
+    typer.echo(f"wrote {out}, grown by {model_name}")
+
+
+def suits(target: str) -> str:
+    """The shipped model for a target: one that was trained on this emoji, or for pictures that no set holds."""
+    if Path(target).suffix.lower() not in data.IMAGE_SUFFIXES:
+        name = data.single(target, 16).names[0]
+        for images, model_name in (("chars", "chars-dna-syn"), ("full", "full-dna-syn")):
+            if name in data.names(images):
+                return model_name
+    return "full-dna-syn-augmented"
 
 
 def grown_at(times: list[int], model: Growing, weights: Weights, fire: Fire | None, grid: int) -> torch.Tensor:
@@ -77,7 +90,8 @@ def find_image(target: str, model: Any, header: dict[str, Any]) -> tuple[torch.T
     trained_on, size = header["images"], model.image_size
     if Path(target).suffix.lower() in data.IMAGE_SUFFIXES:
         image, original = data.load_image(Path(target), size, model.image_channels)
-        note = f"{trained_on} is all this model has seen: a picture of another kind grows into what it knows"
+        altered = ", altered in many ways," if header["experiment"]["train"].get("augment") else ""
+        note = f"{trained_on}{altered} is all this model has seen: a picture of another kind grows into what it knows"
         if original != (size, size):
             note = f"{target} is {original[0]}x{original[1]} pixels and was resized to {size}x{size}\n{note}"
         return image, note
