@@ -251,7 +251,7 @@ CLAIMS: list[tuple[str, str, Cell, Cell]] = [
         "below, *Unseen images*",
         lambda: (
             f"{HOLDS} modestly: no gap on photographs; on new emoji the error is {_on_new_emoji()} times that on known "
-            "ones (stochastic, synchronous); a linear code has less"
+            "ones (trained on these alone; on altered ones, too); a linear code has less"
         ),
     ),
     (
