@@ -284,6 +284,7 @@ def test_further_training_lets_the_states_of_a_pool_get_older():
     first, last = after.stages[-1].rates
     assert 1 > first > last > 0
     assert after.pool_damage > before.pool_damage
+    assert after.pool_steps == 1 < before.pool_steps  # what is measured at T is trained at T
     assert reproduce.further(persist).train.pool_damage == 0
     one = reproduce.further(EXPERIMENTS["lizard-single-sto-regrow"]).train
     assert one.pool_fresh > after.pool_fresh  # it grows late

@@ -53,10 +53,13 @@ def damage(state: Tensor, kind: str, generator: torch.Generator) -> Tensor:
 
 
 def random_damage(state: Tensor, generator: torch.Generator) -> Tensor:
-    """The damage that is trained on: any kind, up to a little more than is measured. (B, C, H, W) -> same."""
-    a, b, size, which = torch.rand(4, len(state), generator=generator, device=generator.device).to(state)
+    """The damage that is trained on: any kind, up to a little more than is measured. (B, C, H, W) -> same.
+
+    Discs are large rather than small, and in the middle rather than at the edge: that is where they are hard to heal.
+    """
+    a, b, c, d, size, which = torch.rand(6, len(state), generator=generator, device=generator.device).to(state)
     kinds = (
-        disc(state, a, b, 0.1 + size * (1.1 * QUARTER - 0.1)),
+        disc(state, (a + c) / 2, (b + d) / 2, 0.1 + size.sqrt() * (1.1 * QUARTER - 0.1)),
         half(state, 2 * math.pi * a),
         noise(state, 1.5 * NOISE * size, generator),
     )

@@ -54,13 +54,14 @@ def further(experiment: Experiment) -> Experiment:
     """Further training of a trained model: at full size only, from a small learning rate.
 
     A pool's model grows well by then: fewer of its states are fresh, so that they get older, and more are wounded.
-    A single image learns to stay early in training, and to grow late: more of its states are fresh.
+    A single image learns to stay early in training, and to grow late: more of its states are fresh. Rollouts take T
+    steps, no more: trained up to 1.25 T, a picture is ready at the mean of these times, and its error at T stays high.
     """
     full = Stage(1.0, experiment.model.image_size, experiment.model.steps, rates=FURTHER)
     train = replace(experiment.train, stages=(full,), scale_leak=False, map_rate=1.0)
     if train.pool:
         fresh, wounded = FURTHER_SINGLE if experiment.model.code == "single" else FURTHER_POOL
-        train = replace(train, pool_fresh=fresh, pool_damage=wounded if train.pool_damage else 0.0)
+        train = replace(train, pool_steps=1.0, pool_fresh=fresh, pool_damage=wounded if train.pool_damage else 0.0)
     return replace(experiment, train=train)
 
 
