@@ -25,7 +25,7 @@ from ncamlib.results.measurement import TEST_MUTATION
 from ncamlib.results.tables import number
 
 TIMES = (1, 2, 5, 10, 20)  # in T
-GROWN = 16  # at least so many are grown, of one image with different draws
+GROWN = 96  # at least so many are grown, of one image with different draws: one wound in five may be in the middle
 BATCH = 32
 CLEAN, MUTATED, CHILDREN = "clean", "mutated", "children"
 
