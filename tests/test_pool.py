@@ -205,6 +205,8 @@ def test_wounds_in_training_are_discs_halves_and_noise_in_their_shares():
         ((low <= blank) & (blank < high)).float().mean().item() for low, high in ((0, 1e-9), (1e-9, 0.4), (0.4, 1))
     ]
     assert shares == pytest.approx([1 / 8, 5 / 8, 2 / 8], abs=0.04)
+    discs = (left == 0)[(blank >= 1e-9) & (blank < 0.4)].float().mean((0, 1))
+    assert discs[7:9, 7:9].mean() > 3 * discs[[0, 0, 15, 15], [0, 15, 0, 15]].mean() > 0  # in the middle, mostly
     middle = disc(torch.ones(1, 1, 16, 16), *torch.full((2, 1), 0.5), torch.tensor([0.2]))
     assert torch.equal(middle, middle.flip(2))
     assert torch.equal(middle, middle.transpose(2, 3))
