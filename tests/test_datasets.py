@@ -344,6 +344,14 @@ def test_damaged_cifar10_archives_are_one_sentence(archive, tmp_path):
         data.cifar10(tmp_path / "absent")
 
 
+def test_a_batch_of_cifar10_that_was_copied_in_part_is_refused(tmp_path):
+    """Also where it ends with a whole picture."""
+    for i, name in enumerate(BATCHES):
+        (tmp_path / f"{name}.bin").write_bytes(binary(RECORDS[10 * i : 10 * i + (4 if i == 2 else 10)]))
+    with pytest.raises(NcamError, match="damaged"):
+        data.cifar10(tmp_path)
+
+
 def test_an_archive_of_something_else_is_one_sentence(tmp_path):
     with tarfile.open(tmp_path / "other.tar.gz", "w:gz") as tar:
         tar.addfile(tarfile.TarInfo("readme.txt"))

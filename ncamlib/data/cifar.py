@@ -39,6 +39,8 @@ def cifar10(archive: str | Path | None = None, test: bool = False) -> Images:
     batches = ["test_batch"] if test else [f"data_batch_{i}" for i in range(1, 6)]
     try:
         parts = [_batch(content) for content in _contents(Path(archive).expanduser(), batches)]
+        if len({len(labels) for labels, _ in parts}) != 1:
+            raise ValueError("a batch is shorter than the others")
         labels, pixels = (np.concatenate(column) for column in zip(*parts, strict=True))
     except BROKEN as error:
         raise NcamError(
