@@ -103,13 +103,16 @@ def test_losses_are_of_all_runs_of_a_model_one_after_the_other():
         assert all(0 < step < own for step in store.restarts(name)), name
 
 
-def test_regeneration_is_told_in_two_tables_in_which_what_is_lost_is_short():
+def test_regeneration_is_told_in_tables_in_which_what_is_lost_is_short():
     left = dict(zip(persistence.KINDS, (0.2, 3.0, 1e4), strict=True))
     healing = tuple(persistence.Healing(kind, error, 0.5, 0.0) for kind, error in left.items())
-    row = persistence.Persistence("a", "clean", 1, ((1, 0.12344), (20, 30031.8)), healing, 1, "", "", "")
+    row = persistence.Persistence("a", "clean", 1, 192, ((1, 0.12344), (20, 30031.8)), healing, 1, "", "", "")
     staying, lasting = persistence.markdown([row, dataclasses.replace(row, errors=())]).split("\n\n")
+    apart = tuple(dataclasses.replace(one, mse=None, median=0.5) for one in healing)
+    child = dataclasses.replace(row, codes="children", errors=(), healing=apart, stay=0.25)
+    assert "| `a` | children | 192 | 25% | 0.5000 (0.0000) |" in persistence.markdown([row, child]).split("\n\n")[2]
     assert staying.splitlines()[2:] == ["| `a` | clean | 0.1234 | 30,032 |"]
-    assert lasting.splitlines()[2:] == ["| `a` | clean | 0.1234 | 0.2000 (50%) | 3.00 (50%) | 10,000 (50%) |"]
+    assert lasting.splitlines()[2:] == ["| `a` | clean | 192 | 0.1234 | 0.2000 (50%) | 3.00 (50%) | 10,000 (50%) |"]
     assert "model" in persistence.markdown([])
 
 

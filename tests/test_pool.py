@@ -253,11 +253,32 @@ def test_of_few_images_children_have_two_parents_as_well(images, monkeypatch):
 
     monkeypatch.setattr(persistence, "_codes", watched)
     header = {"experiment": {"name": "few"}, "step": 1, "data_digest": ""}
-    persistence.measure_persistence(model, few, header, persistence.CHILDREN, times=(1, 2))
-    ((pixels, partners),) = met
+    row = persistence.measure_persistence(model, few, header, persistence.CHILDREN, times=(1, 2))
+    assert (row.draws, row.errors) == (len(few) * 64, ())
+    assert 0 <= row.stay <= 1
+    assert all(one.mse is None and one.median > 0 for one in row.healing)
+    pixels, partners = (torch.cat(parts) for parts in zip(*met, strict=True))
     assert len(pixels) >= persistence.GROWN
     assert (pixels != partners).flatten(1).any(1).all()
     assert persistence.CHILDREN not in persistence.codes_of(model, 1)
+
+
+def test_clean_and_mutated_codes_get_the_same_wounds(images, monkeypatch):
+    model, wounds = build(tiny().model), []
+
+    def watched(state, kind, generator):
+        wounds.append((kind, generator.get_state()))
+        return state
+
+    monkeypatch.setattr(persistence, "damage", watched)
+    header = {"experiment": {"name": "few"}, "step": 1, "data_digest": ""}
+    rows = [
+        persistence.measure_persistence(model, images, header, codes, times=(1, 2)) for codes in ("clean", "mutated")
+    ]
+    half = len(wounds) // 2
+    assert all(a[0] == b[0] and torch.equal(a[1], b[1]) for a, b in zip(wounds[:half], wounds[half:], strict=True))
+    assert rows[0].errors != rows[1].errors
+    assert rows[0].draws == rows[1].draws >= persistence.GROWN
 
 
 def test_codes_are_mutated_or_crossed_and_nobody_is_its_own_partner(images, monkeypatch):

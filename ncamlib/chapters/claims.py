@@ -275,7 +275,7 @@ CLAIMS: list[tuple[str, str, Cell, Cell]] = [
             f"trained to heal, at 2 T, a lizard: {_lived('lizard-single-sto-regrow')}; "
             f"letters: {_lived('chars-dna-syn-regrow')}"
         ),
-        f"{HOLDS} for one picture, in part for the letters; without training for it they do not",
+        f"{HOLDS} in part, for one picture and for the letters; without training for it they do not",
     ),
     (
         "The model can be trained end to end, and no part has to be pre-trained",

@@ -28,7 +28,7 @@ from ncamlib.machine import device_name, pick_device
 from ncamlib.model import checkpoint
 from ncamlib.model.base import Model
 from ncamlib.results import TEST_MUTATION, Measurement, Result, measure, measure_all, store, unseen
-from ncamlib.results.measurement import SEEDS
+from ncamlib.results.measurement import draws
 from ncamlib.training import MODEL_FILE
 
 
@@ -37,7 +37,9 @@ def evaluate(
     mutation_rate: MutationRate = TEST_MUTATION,
     fire_rate: FireRate = None,
     steps: GrowthSteps = None,
-    seeds: Annotated[int, typer.Option(help="Average over this many draws.", callback=between(1, 1000))] = SEEDS,
+    seeds: Annotated[
+        int | None, typer.Option(help="Average over this many draws: 3, or 96 of one image.", callback=between(1, 1000))
+    ] = None,
     test: Annotated[
         bool, typer.Option("--test", help="Use unseen images: the held-out emoji, CIFAR-10's test batch.")
     ] = False,
@@ -69,7 +71,7 @@ def evaluate(
             measured, where = keep(file, images, torch_device)
         typer.echo(f"recorded in {where}", err=True)
     else:
-        measured = measure(model, images, mutation_rate, fire_rate, steps, seeds)
+        measured = measure(model, images, mutation_rate, fire_rate, steps, seeds or draws(len(images)))
     shown = {name: getattr(measured, name) for name in ("mse", "mse_rgb_white", "psnr", "images")}
     shown |= {name: getattr(measured, name) for name in ("mutation_rate", "fire_rate", "steps", "seeds")}
     backend = select_backend(torch.empty(1, 16, 3, 3, device=model.device), hidden=model.config.hidden)
@@ -82,8 +84,10 @@ def evaluate(
         typer.echo(f"{key:>14}  {value:.5f}" if isinstance(value, float) else f"{key:>14}  {value}")
 
 
-def _require_test_conditions(mutation_rate: float, fire_rate: float | None, steps: int | None, seeds: int) -> None:
-    if (mutation_rate, fire_rate, steps, seeds) != (TEST_MUTATION, None, None, SEEDS):
+def _require_test_conditions(
+    mutation_rate: float, fire_rate: float | None, steps: int | None, seeds: int | None
+) -> None:
+    if (mutation_rate, fire_rate, steps, seeds) != (TEST_MUTATION, None, None, None):
         raise NcamError(
             "results are recorded under the paper's test conditions: "
             "leave out --mutation-rate, --fire-rate, --steps and --seeds"

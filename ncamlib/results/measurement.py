@@ -25,7 +25,7 @@ from ncamlib.model.manifold import Growing
 TEST_MUTATION = 0.5  # as the paper tests DNA codes (section 4; said of one row, taken to be true of all)
 CURVE = (0.0, 0.1, 0.25, 0.4, 0.5, 0.6, 0.75, 1.0)  # mutation rates
 CURVE_IMAGES = 1000  # for larger sets the curve is measured on a fixed sample of this size
-SEEDS = 3  # draws that the error is averaged over
+SEEDS, GROWN = 3, 96  # draws that the error is averaged over, at least, and pictures that are grown for it
 NUDGED, NUDGE = (2, 2), 1e-4  # the cell, near a corner, that `felt_far_away` nudges; by so much of the mean state
 BEST, TABLE = "best", "table"  # the run that is shipped, and the one trained like the rest of its table
 
@@ -65,6 +65,11 @@ def reconstruct(
         fire = model.draw_fire(len(part), fire_rate, generator)
         grown.append(model(part.to(model.device), mutation, fire, steps, backend=backend).to(pixels.device))
     return torch.cat(grown)
+
+
+def draws(images: int) -> int:
+    """How many draws of mutations and masks an error of so many images is averaged over: of one image, 96."""
+    return max(SEEDS, -(-GROWN // images))
 
 
 def measure(
@@ -208,7 +213,7 @@ class Result:
 
 def measure_all(model: Model, images: Images, header: dict[str, Any]) -> Result:
     """Measure a model under the paper's conditions and over all mutation rates; `header` is its checkpoint's."""
-    measured = measure(model, images, seeds=SEEDS)
+    measured = measure(model, images, seeds=draws(len(images)))
     curve = ()
     if model.config.code == "dna":
         sample = images.sample(CURVE_IMAGES)

@@ -25,7 +25,8 @@ from ncamlib.results.measurement import TEST_MUTATION
 from ncamlib.results.tables import number
 
 TIMES = (1, 2, 5, 10, 20)  # in T
-GROWN = 96  # at least so many are grown, of one image with different draws: one wound in five may be in the middle
+GROWN = 192  # at least so many are grown, with different draws and wounds: one wound in five may be in the middle
+STAYS = 0.05  # the mean squared change from T to 2 T of a picture that stays
 BATCH = 32
 CLEAN, MUTATED, CHILDREN = "clean", "mutated", "children"
 
@@ -38,6 +39,7 @@ class Healing:
     mse: float | None  # against the target; None for children, which have none
     healed: float | None  # share of images with at most twice their error before the damage
     difference: float  # mean squared difference from the same automaton, as old and undamaged
+    median: float | None = None  # of that difference: some pictures are lost, and carry the mean
 
 
 @dataclass(frozen=True)
@@ -47,12 +49,14 @@ class Persistence:
     experiment: str
     codes: str  # "clean"; "mutated": half of the letters replaced; "children": every gene from either of two images
     images: int
+    draws: int  # pictures that were grown, each with a wound of its own
     errors: tuple[tuple[int, float], ...]  # (multiple of T, MSE); empty for children
     healing: tuple[Healing, ...]
     train_steps: int
     data_digest: str
     device: str
     commit: str
+    stay: float | None = None  # share that changes by at most `STAYS` from T to 2 T
 
 
 RECORDS = Records("persistence.json", Persistence)
@@ -65,6 +69,7 @@ class _Grown:
     errors: Tensor  # (times, B)
     after: Tensor  # (kinds, B)
     differences: Tensor  # (kinds, B)
+    changes: Tensor  # (1, B): from T to 2 T
 
 
 def _live(
@@ -92,6 +97,7 @@ def _live(
         torch.stack(errors[: len(times)]),
         torch.stack([error(state, targets) for state in healed]),
         torch.stack([error(state, model.nca.visible(twin)) for state in healed]),
+        error(twin, model.nca.visible(grown))[None],
     )
 
 
@@ -124,7 +130,8 @@ def measure_persistence(
     if tuple(times[:2]) != TIMES[:2]:
         raise NcamError(f"times are {times}: they must begin with 1 and 2")
     images.require(model.config.image_channels, model.config.image_size, "the model")
-    generator = torch.Generator().manual_seed(0)
+    # The wounds do not depend on what is drawn for the codes, so that clean and mutated ones have the same.
+    generator, wounds = torch.Generator().manual_seed(0), torch.Generator().manual_seed(1)
     pixels, copies = images.pixels.to(model.device), -(-GROWN // len(images))
     partners = pixels[_paired(len(images), generator)].repeat(copies, 1, 1, 1) if codes == CHILDREN else None
     pixels = pixels.repeat(copies, 1, 1, 1)
@@ -132,8 +139,10 @@ def measure_persistence(
     for start in range(0, len(pixels), BATCH):
         part = slice(start, start + BATCH)
         weights = _codes(model, pixels[part], None if partners is None else partners[part], codes, generator)
-        parts.append(_live(model, weights, pixels[part], times, generator))
-    errors, after, differences = (torch.cat([getattr(p, name) for p in parts], 1) for name in _Grown.__annotations__)
+        parts.append(_live(model, weights, pixels[part], times, wounds))
+    errors, after, differences, changes = (
+        torch.cat([getattr(p, name) for p in parts], 1) for name in _Grown.__annotations__
+    )
     known = codes != CHILDREN
     healing = tuple(
         Healing(
@@ -141,6 +150,7 @@ def measure_persistence(
             after[i].mean().item() if known else None,
             (after[i] <= 2 * errors[0]).double().mean().item() if known else None,
             differences[i].mean().item(),
+            differences[i].median().item(),
         )
         for i, kind in enumerate(KINDS)
     )
@@ -148,12 +158,14 @@ def measure_persistence(
         header["experiment"]["name"],
         codes,
         len(images),
+        len(pixels),
         tuple(zip(times, errors.mean(1).tolist(), strict=True)) if known else (),
         healing,
         header["step"],
         header["data_digest"],
         device_name(model.device),
         commit(),
+        (changes <= STAYS).double().mean().item(),
     )
 
 
@@ -181,19 +193,33 @@ def _shown(error: float | None) -> str:
 
 
 def markdown(rows: Sequence[Persistence]) -> str:
-    """Two Markdown tables, a row per model and kind of codes: errors over time, and after damage."""
+    """Markdown tables, a row per model and kind of codes: errors over time, after damage, and how children fare."""
+    children = [row for row in rows if not row.errors and row.stay is not None]
     rows = [row for row in rows if row.errors]
     times = [f"{time} T" for time, _ in rows[0].errors] if rows else []
-    after = ["before, at T", *(f"after {kind}" for kind in KINDS)]
+    after = ["draws", "before, at T", *(f"after {kind}" for kind in KINDS)]
     stay = [[_shown(error) for _, error in row.errors] for row in rows]
     heal = [
-        [_shown(row.errors[0][1]), *(f"{_shown(one.mse)} ({one.healed:.0%})" for one in row.healing)] for row in rows
+        [str(row.draws), _shown(row.errors[0][1]), *(f"{_shown(one.mse)} ({one.healed:.0%})" for one in row.healing)]
+        for row in rows
     ]
-    tables = []
-    for titles, cells in ((times, stay), (after, heal)):
-        lines = [f"| {' | '.join(['model', 'codes', *titles])} |", f"|---|---|{'--:|' * len(titles)}"]
-        lines += [
-            f"| `{row.experiment}` | {row.codes} | {' | '.join(line)} |" for row, line in zip(rows, cells, strict=True)
+    tables = [_table(rows, times, stay), _table(rows, after, heal)]
+    if children:
+        apart = [
+            [
+                str(row.draws),
+                f"{row.stay:.0%}",
+                *(f"{_shown(one.median)} ({_shown(one.difference)})" for one in row.healing),
+            ]
+            for row in children
         ]
-        tables.append("\n".join(lines))
+        tables.append(_table(children, ["draws", "stay", *(f"after {kind}" for kind in KINDS)], apart))
     return "\n\n".join(tables)
+
+
+def _table(rows: Sequence[Persistence], titles: list[str], cells: list[list[str]]) -> str:
+    lines = [f"| {' | '.join(['model', 'codes', *titles])} |", f"|---|---|{'--:|' * len(titles)}"]
+    lines += [
+        f"| `{row.experiment}` | {row.codes} | {' | '.join(line)} |" for row, line in zip(rows, cells, strict=True)
+    ]
+    return "\n".join(lines)
