@@ -83,7 +83,7 @@ def test_traits_go_both_ways(lab):
         page.wait_for_timeout(3000)  # the kernel starts
         page.click("text=Run >> nth=0")
         page.click("text=Run All Cells >> nth=0")
-        page.wait_for_selector(".ncam .picture", timeout=60_000)
+        page.wait_for_selector(".ncam .picture", timeout=180_000)  # where all cores are busy, the imports take long
         page.wait_for_function("document.querySelector('.ncam').dataset.state === 'grown'")
         until(page, seen.exists)  # the second cell has run
         page.evaluate(

@@ -145,7 +145,7 @@ def test_killed_trainings_go_on_bit_for_bit(tmp_path, attack):
     """SIGKILL through the real command, between steps and inside of saves."""
     kills, chains = attack("kills", "SIGKILL of `ncam train`, a third of them inside a save"), 2
     each = [kills // chains + (i < kills % chains) for i in range(chains)]
-    steps = 3 * max(each) + 20  # more than all lives together take
+    steps = 3 * max(each) + 8  # more than all lives together take
     with ThreadPoolExecutor(chains + 1) as pool:
         whole = pool.submit(live, tmp_path / "whole", steps, 10**9, False, "fsync")
         lives = [pool.submit(killed_again_and_again, tmp_path / str(i), n, i, steps) for i, n in enumerate(each)]
