@@ -33,7 +33,7 @@ SHIPPED_FILE = "shipped.safetensors"  # the deployable checkpoint, from which th
 SHOWN = 24  # reconstructions on the sheet
 CODES = 512  # of a data set that readers may not have, the codes of so many images are shipped too
 FURTHER = (0.25, 0.01)  # of the learning rate, where a trained model is trained further
-FURTHER_POOL, FURTHER_SINGLE = (0.25, 0.5), (0.5, 0.5)  # shares of a batch that are fresh and wounded, there
+FURTHER_POOL, FURTHER_SINGLE = (0.125, 0.5), (0.25, 0.5)  # shares of a batch that are fresh and wounded, there
 
 Report = Callable[[str], None]
 
