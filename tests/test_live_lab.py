@@ -78,12 +78,13 @@ def test_traits_go_both_ways(lab):
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
         page = browser.new_page(viewport={"width": 1300, "height": 900})
+        page.set_default_timeout(180_000)  # where all cores are busy, a kernel's imports take long
         page.goto(url)
-        page.wait_for_selector(".jp-Notebook .jp-Cell", timeout=60_000)
+        page.wait_for_selector(".jp-Notebook .jp-Cell")
         page.wait_for_timeout(3000)  # the kernel starts
         page.click("text=Run >> nth=0")
         page.click("text=Run All Cells >> nth=0")
-        page.wait_for_selector(".ncam .picture", timeout=180_000)  # where all cores are busy, the imports take long
+        page.wait_for_selector(".ncam .picture")
         page.wait_for_function("document.querySelector('.ncam').dataset.state === 'grown'")
         until(page, seen.exists)  # the second cell has run
         page.evaluate(
@@ -92,7 +93,7 @@ def test_traits_go_both_ways(lab):
               e.value = 0.4; e.dispatchEvent(new Event('input', { bubbles: true }));
             }"""
         )
-        page.wait_for_selector(BUTTON, timeout=60_000, state="attached")  # the kernel has sent the manifold
+        page.wait_for_selector(BUTTON, state="attached")  # the kernel has sent the manifold
         page.wait_for_function("document.querySelector('.ncam [name=speed]').value === '77'")
         assert seen.read_text().split() == ["0.4", "#"]
         page.evaluate("document.querySelectorAll('.ncam .all button')[3].click()")
